@@ -1,0 +1,1 @@
+"""Zaffre's own vocabulary: calls, deltas, capabilities, errors. Knows no HTTP and no JSON."""

@@ -1,0 +1,35 @@
+"""Model cards: what is known about a model before it is loaded."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from zaffre.core.calls import Operation
+
+ModelFormat = Literal["gguf", "openvino-ir", "onnx", "echo"]
+
+
+class ModelCard(Struct, frozen=True, kw_only=True):
+    """Facts about a model that its files do not state, or that must be known without opening them."""
+
+    name: str
+    format: ModelFormat
+    operations: tuple[Operation, ...]
+    provider: str = "unknown"
+    """Who made the model, as `/info` reports it."""
+    license: str = "unknown"
+    description: str = ""
+    architecture: str = ""
+    """The file's own word for it: `llama`, `phi3`, `bert`, `clip`, `siglip`, `conse`, ..."""
+    context_length: int | None = None
+    """Tokens; for embedding models, tokens of one input. None: as the files say."""
+    dimensions: int | None = None
+    reducible_dimensions: bool = False
+    prefixes: dict[str, str] = {}
+    """Text put before an input, by `input_type` (e5: query -> "query: ")."""
+    too_long: Literal["error", "truncate"] = "error"
+    """What happens to an embedding input longer than the context."""
+    pooling: Literal["mean", "cls", "last"] = "mean"
+    normalize: bool = True
+    chat_template: str | None = None
+    """Jinja template that replaces the one in the files."""

@@ -1,0 +1,199 @@
+"""Everything that can go wrong with a request, by cause.
+
+    ZaffreError
+    ├── InvalidRequest            the request is not what the API describes
+    │   ├── InvalidParameter      a value of the wrong type or out of range
+    │   ├── ExtraParameters       root keys outside the schema, not allowed to pass
+    │   ├── PromptTooLong         more tokens than the model's context
+    │   ├── BodyTooLarge          more bytes, or deeper nesting, than the server takes
+    │   ├── NoModel               several models here, none named
+    │   └── UnknownModel          a name nothing is deployed under
+    ├── UnsupportedParameter      the API knows it, this model does not
+    ├── OperationNotSupported     the model lacks the modality
+    ├── NotFound                  no such route or resource
+    ├── MethodNotAllowed
+    ├── Unauthenticated           no valid key
+    ├── Overloaded                full queue: try again
+    ├── ModelUnavailable          starting, restarting or stopped: try again
+    ├── ModelTimeout              slower than the bound
+    └── EngineFailed              the engine broke on this request
+
+Only a dialect knows what an error looks like on the wire.
+"""
+
+from collections.abc import Sequence
+
+Location = tuple[str | int, ...]
+
+
+class ZaffreError(Exception):
+    """Base of all errors that reach a client.
+
+    `message` is one sentence for people, with the way out where there is one; `code` is the stable
+    word for programs.
+    """
+
+    code = "internal_error"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class InvalidRequest(ZaffreError):
+    """The request is not what the API describes."""
+
+    code = "invalid_request"
+
+    def __init__(self, message: str, location: Location = ()) -> None:
+        super().__init__(message)
+        self.location = location
+
+
+class InvalidParameter(InvalidRequest):
+    """A parameter has a value of the wrong type or out of range."""
+
+    code = "invalid_parameter"
+
+    def __init__(self, location: Location, value: object, message: str) -> None:
+        super().__init__(message, location)
+        self.value = value
+
+
+class ExtraParameters(InvalidRequest):
+    """Root keys outside the schema while `extra-parameters` forbids them."""
+
+    code = "extra_parameters_not_allowed"
+
+    def __init__(self, names: Sequence[str]) -> None:
+        # The service's own sentence (contract, section 7); clients parse its first bracket.
+        super().__init__(
+            f"Extra parameters {list(names)} are not allowed when extra-parameters is not set or set"
+            " to be 'error'. Set extra-parameters to 'pass-through' to pass to the model."
+        )
+        self.names = tuple(names)
+
+
+class PromptTooLong(InvalidRequest):
+    """The prompt has more tokens than fit."""
+
+    code = "context_length_exceeded"
+
+    def __init__(self, tokens: int, limit: int, location: Location = ("messages",)) -> None:
+        super().__init__(
+            f"This model's maximum context length is {limit} tokens, but the request has {tokens}."
+            " Please shorten it.",
+            location,
+        )
+        self.tokens, self.limit = tokens, limit
+
+
+class BodyTooLarge(InvalidRequest):
+    """More bytes than the server takes."""
+
+    code = "request_too_large"
+
+
+class NoModel(InvalidRequest):
+    """No model was named and none is the default."""
+
+    code = "no_model_name"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "No model specified in request. Please provide a model name in the request body or as a"
+            " x-ms-model-mesh-model-name header."
+        )
+
+
+class UnknownModel(InvalidRequest):
+    """Nothing is deployed under this name."""
+
+    code = "unknown_model"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"Unknown model: {model}", ("model",))
+        self.model = model
+
+
+class UnsupportedParameter(ZaffreError):
+    """The API knows the parameter or value; this model does not support it."""
+
+    code = "parameter_not_supported"
+
+    def __init__(self, location: Location, value: object, message: str) -> None:
+        super().__init__(message)
+        self.location = location
+        self.value = value
+
+
+class OperationNotSupported(ZaffreError):
+    """The model lacks the modality that this route is about."""
+
+    code = "operation_not_found"
+
+    def __init__(self, operation: str, model: str, supported: Sequence[str]) -> None:
+        super().__init__(
+            f"Operation '{operation}' was not found on model '{model}', which supports:"
+            f" {', '.join(supported)}."
+        )
+
+
+class NotFound(ZaffreError):
+    """No such route or resource."""
+
+    code = "not_found"
+
+
+class MethodNotAllowed(ZaffreError):
+    """The route exists, with another method."""
+
+    code = "method_not_allowed"
+
+    def __init__(self, method: str, allowed: Sequence[str]) -> None:
+        super().__init__(f"Method {method} is not allowed here; use {' or '.join(allowed)}.")
+        self.allowed = tuple(allowed)
+
+
+class Unauthenticated(ZaffreError):
+    """No key, or not a valid one."""
+
+    code = "unauthenticated"
+
+    def __init__(self) -> None:
+        # Contract, section 8.2 (401): the SDK's own test asserts this text.
+        super().__init__(
+            "Auth token validation failed. Please provide a valid key or a valid AAD token"
+        )
+
+
+class Overloaded(ZaffreError):
+    """The queue is full. Whole seconds until it is worth trying again."""
+
+    code = "too_many_requests"
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class ModelUnavailable(ZaffreError):
+    """The model is starting, restarting or stopped."""
+
+    code = "model_unavailable"
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class ModelTimeout(ZaffreError):
+    """The model was slower than the bound."""
+
+    code = "request_timeout"
+
+
+class EngineFailed(ZaffreError):
+    """The engine broke on this request; nothing is known to be wrong with the request."""
+
+    code = "engine_failed"

@@ -1,0 +1,1 @@
+"""Engines: one file per engine, imported only inside a worker."""
