@@ -197,7 +197,7 @@ def _check_embedding(call: EmbeddingCall, capabilities: Capabilities) -> None:
         raise UnsupportedParameter(
             ("dimensions",),
             wanted,
-            f"{capabilities.model} has {native} dimensions, no other number.",
+            f"{capabilities.model} has {native} dimensions only.",
         )
     if wanted not in Range(1, native):
         raise InvalidParameter(("dimensions",), wanted, _range_text("dimensions", Range(1, native)))
