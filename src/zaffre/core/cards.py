@@ -10,7 +10,7 @@ ModelFormat = Literal["gguf", "openvino-ir", "onnx", "echo"]
 
 
 class ModelCard(Struct, frozen=True, kw_only=True):
-    """Facts about a model that its files do not state, or that must be known without opening them."""
+    """Facts about a model that its files do not state, or that are needed before they open."""
 
     name: str
     format: ModelFormat

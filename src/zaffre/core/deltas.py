@@ -1,8 +1,8 @@
 """Deltas: pieces of an answer without a dialect.
 
-A generation is, per choice, any number of `TextDelta`, `ReasoningDelta` and `ToolCallDelta` and then
-exactly one `Finish`; after the last choice's `Finish` comes exactly one `Usage`. A stream that ends
-without its `Usage` was cut off and is not an answer.
+A generation is, per choice, any number of `TextDelta`, `ReasoningDelta` and `ToolCallDelta` and
+then exactly one `Finish`; after the last choice's `Finish` comes exactly one `Usage`. A stream that
+ends without its `Usage` was cut off and is not an answer.
 """
 
 from typing import Literal

@@ -68,8 +68,8 @@ class ExtraParameters(InvalidRequest):
     def __init__(self, names: Sequence[str]) -> None:
         # The service's own sentence (contract, section 7); clients parse its first bracket.
         super().__init__(
-            f"Extra parameters {list(names)} are not allowed when extra-parameters is not set or set"
-            " to be 'error'. Set extra-parameters to 'pass-through' to pass to the model."
+            f"Extra parameters {list(names)} are not allowed when extra-parameters is not set or"
+            " set to be 'error'. Set extra-parameters to 'pass-through' to pass to the model."
         )
         self.names = tuple(names)
 

@@ -1,0 +1,56 @@
+"""Data-only server-sent events: frames out, and a tolerant reader for what other servers send."""
+
+from collections.abc import Iterator
+
+DONE = b"[DONE]"
+END = b"data: [DONE]\n\n"
+"""The last frame of a whole stream."""
+
+MAX_EVENT_BYTES = 32 * 1024 * 1024
+"""An upstream's event above this size is an error, not a reason to buffer on."""
+
+
+def frame(payload: bytes) -> bytes:
+    """One event, in the only form that azure-ai-inference parses (contract, section 4.4)."""
+    return b"data: " + payload + b"\n\n"
+
+
+class EventTooLargeError(ValueError):
+    """An event that does not end within `MAX_EVENT_BYTES`."""
+
+
+class EventReader:
+    """Turns pieces of a byte stream into the payloads of its `data:` events.
+
+    Reads what the SSE standard allows: LF, CRLF and CR line ends, comments, other fields, several
+    `data:` lines per event. An event counts only when its blank line has come.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._lines: list[bytes] = []
+        self._size = 0
+
+    def feed(self, piece: bytes) -> Iterator[bytes]:
+        """The payloads completed by `piece`. Raises `EventTooLargeError`."""
+        self._buffer += piece
+        if b"\r" in self._buffer:
+            held = self._buffer.endswith(b"\r")
+            body = self._buffer[:-1] if held else self._buffer
+            normal = body.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+            self._buffer = normal + b"\r" if held else normal
+        if self._size + len(self._buffer) > MAX_EVENT_BYTES:
+            raise EventTooLargeError(f"An event is larger than {MAX_EVENT_BYTES} bytes.")
+        *lines, self._buffer = self._buffer.split(b"\n")
+        for line in lines:
+            if line:
+                self._keep(line)
+            elif self._lines:
+                payload = b"\n".join(self._lines)
+                self._lines, self._size = [], 0
+                yield payload
+
+    def _keep(self, line: bytes) -> None:
+        if line.startswith(b"data:"):
+            self._lines.append(line[6:] if line.startswith(b"data: ") else line[5:])
+            self._size += len(line)
