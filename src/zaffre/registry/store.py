@@ -46,7 +46,7 @@ class Origin(Struct, frozen=True):
     """Where an installed model came from."""
 
     recipe: str
-    """Digest of the catalogue entry it was installed from."""
+    """Digest of all that decided what its files hold (`CatalogueModel.recipe`)."""
     packages: tuple[str, ...]
     """`name==version` of the packages its files were taken from."""
     files: tuple[StoredFile, ...]
@@ -150,6 +150,14 @@ class ModelStore:
         _sync_folder(folder.parent)
         return self.find(name)
 
+    def replace_card(self, card: ModelCard) -> InstalledModel:
+        """Give the installed model of this name another card. Call it under `lock(card.name)`."""
+        partial = self.partial(card.name)
+        partial.mkdir(parents=True, exist_ok=True)
+        write_record(partial / CARD_FILE, card)
+        (partial / CARD_FILE).replace(self.folder(card.name) / CARD_FILE)
+        return self.find(card.name)
+
     @contextmanager
     def lock(self, name: str, waiting: Callable[[], None] | None = None) -> Iterator[None]:
         """Be the only process that changes the model `name`; `waiting` is told when it must wait.
@@ -197,6 +205,11 @@ class ModelStore:
             return None
         except (OSError, msgspec.MsgspecError) as trouble:
             raise ModelDamaged(folder.name, f"{name} cannot be read ({trouble})") from trouble
+
+
+def write_record(path: Path, record: ModelCard | Origin) -> None:
+    """Write `record` to `path` as JSON that people can read."""
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
 
 
 def _check_files(name: str, folder: Path, origin: Origin) -> None:

@@ -118,4 +118,5 @@ class _TensorUnpickler(pickle.Unpickler):
         match pid:
             case ("storage", str(dtype), str(key), _, int(elements), _):
                 return _Storage(key, dtype, elements)
-        raise pickle.UnpicklingError("it refers to something that is no storage")
+            case _:
+                raise pickle.UnpicklingError("it refers to something that is no storage")
