@@ -1,0 +1,76 @@
+"""Model information through azure-ai-inference: `get_model_info` and `load_client`."""
+
+from types import ModuleType
+
+import pytest
+from azure.core.credentials import AzureKeyCredential
+from azure_checks import AnyChatClient, check_info, settled
+
+from servers import RunningServer
+
+MODELS = [
+    ("smollm2-135m-instruct", "chat-completion", "ChatCompletionsClient"),
+    ("all-minilm-l6-v2", "embeddings", "EmbeddingsClient"),
+    ("conse-efficientnet-lite0-minilm", "image-embeddings", "ImageEmbeddingsClient"),
+]
+
+
+async def test_the_default_model_introduces_itself(chat: AnyChatClient):
+    info = await settled(chat.get_model_info())
+    check_info(info, "smollm2-135m-instruct", "chat-completion")
+
+
+async def test_the_introduction_is_asked_for_once(chat: AnyChatClient):
+    first = await settled(chat.get_model_info())
+    assert await settled(chat.get_model_info()) is first
+
+
+@pytest.mark.parametrize(("model", "model_type", "client_name"), MODELS)
+async def test_a_client_of_any_kind_asks_about_its_model(
+    sdk: ModuleType,
+    server: RunningServer,
+    credential: AzureKeyCredential,
+    model: str,
+    model_type: str,
+    client_name: str,
+):
+    client = getattr(sdk, client_name)(
+        server.endpoint, credential, headers={"azureml-model-deployment": model}
+    )
+    check_info(await settled(client.get_model_info()), model, model_type)
+    await settled(client.close())
+
+
+@pytest.mark.parametrize(("model", "model_type", "client_name"), MODELS)
+async def test_a_client_is_chosen_by_the_model(
+    sdk: ModuleType,
+    server: RunningServer,
+    credential: AzureKeyCredential,
+    model: str,
+    model_type: str,
+    client_name: str,
+):
+    client = await settled(
+        sdk.load_client(server.endpoint, credential, headers={"azureml-model-deployment": model})
+    )
+    assert type(client).__name__ == client_name
+    check_info(await settled(client.get_model_info()), model, model_type)
+    await settled(client.close())
+
+
+@pytest.mark.parametrize("path", ["", "/v1", "/models", "/api/models"])
+async def test_an_endpoint_may_have_any_of_the_known_paths(
+    sdk: ModuleType, server: RunningServer, credential: AzureKeyCredential, path: str
+):
+    client = await settled(sdk.load_client(f"{server.endpoint}{path}", credential))
+    assert type(client).__name__ == "ChatCompletionsClient"
+    await settled(client.close())
+
+
+async def test_an_endpoint_may_bring_its_own_api_version(
+    sdk: ModuleType, server: RunningServer, credential: AzureKeyCredential
+):
+    endpoint = f"{server.endpoint}/models?api-version=2025-04-01"
+    client = sdk.ChatCompletionsClient(endpoint, credential)
+    check_info(await settled(client.get_model_info()), "smollm2-135m-instruct", "chat-completion")
+    await settled(client.close())
