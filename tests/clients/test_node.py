@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from servers import RunningServer
 
 FOLDER = Path(__file__).with_name("node")
