@@ -1,4 +1,4 @@
-"""Shared by all tests: one running server per session, with the starter models."""
+"""Shared by all tests: a running server with the starter models, and one with the test double."""
 
 import os
 from collections.abc import Iterator
@@ -8,6 +8,12 @@ import pytest
 
 from servers import RunningServer, running_server
 from zaffre.registry.store import default_home
+
+ECHO_CONFIGURATION = """\
+deployments:
+  - name: echo
+    model: echo
+"""
 
 
 @pytest.fixture(scope="session")
@@ -25,4 +31,14 @@ def zaffre_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(zaffre_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """A server with the starter models, ready to answer, on a free port of this machine."""
     with running_server(zaffre_home, tmp_path_factory.mktemp("server") / "log") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def echo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A server with the deterministic test double alone, which does every operation."""
+    folder = tmp_path_factory.mktemp("echo_server")
+    (folder / "zaffre.yaml").write_text(ECHO_CONFIGURATION)
+    options = ("-f", str(folder / "zaffre.yaml"))
+    with running_server(folder / "home", folder / "log", *options) as running:
         yield running

@@ -74,19 +74,21 @@ def running_server(home: Path, log: Path, *options: str) -> Iterator[RunningServ
 
 def _wait_until_ready(server: RunningServer) -> None:
     deadline = time.monotonic() + START_LIMIT_S
-    while not _is_ready(server):
-        if time.monotonic() > deadline or server.process.poll() is not None:
+    while (states := _states(server)) != {"ready"}:
+        ended = server.process.poll() is not None or "failed" in states
+        if ended or time.monotonic() > deadline:
             pytest.fail(f"The server did not start:\n{server.log.read_text()}")
         with contextlib.suppress(subprocess.TimeoutExpired):
             server.process.wait(POLL_S)
 
 
-def _is_ready(server: RunningServer) -> bool:
+def _states(server: RunningServer) -> set[str]:
+    """The states that its replicas are in; none before it answers."""
     try:
         replicas = server.get("/health/replicas")["replicas"]
     except (OSError, ValueError, http.client.HTTPException):
-        return False
-    return all(replica["state"] == "ready" for replica in replicas)
+        return set()
+    return {replica["state"] for replica in replicas}
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
