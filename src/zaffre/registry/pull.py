@@ -40,7 +40,7 @@ class PullStep(Struct, frozen=True):
     stage: Stage
     done_bytes: int
     total_bytes: int
-    """Of all downloads of this pull."""
+    """Of all downloads of this pull; of the model, when it was there already."""
 
 
 Watch = Callable[[PullStep], None]
@@ -52,8 +52,8 @@ def pull(
     """Install `model` unless it is there already, and return it.
 
     Of several processes that pull the same model, one works and the others wait for it. Files that
-    another installed model has are copied, not downloaded. The card becomes the catalogue's, whatever
-    was changed in it: changes belong into the deployment's engine options. Raises `PullFailed`.
+    another installed model has are copied, not downloaded. The card becomes the catalogue's,
+    whatever was changed in it: changes belong into the deployment's engine options. Raises `PullFailed`.
     """
     task = _Pull(store, model, source, watch)
     try:
@@ -87,6 +87,7 @@ class _Pull:
         if current is not None:
             if current.card != self._model.card:
                 current = self._store.replace_card(self._model.card)
+            self._done_bytes = self._total_bytes = current.size_bytes
             self._tell("done")
             return current
         # Before anything is downloaded: a preparation that cannot run should say so now.
