@@ -35,7 +35,14 @@ class AudioPart(Struct, frozen=True, tag="audio"):
     format: str
 
 
-Part = TextPart | ImagePart | AudioPart
+class MediaReference(Struct, frozen=True, tag="reference"):
+    """An image or sound clip that the server would have to fetch from `url` first."""
+
+    kind: Literal["image", "audio"]
+    url: str
+
+
+Part = TextPart | ImagePart | AudioPart | MediaReference
 
 
 class ToolCall(Struct, frozen=True):

@@ -17,12 +17,15 @@ from zaffre.core.calls import (
     ImageEmbedCall,
     ImagePart,
     JsonSchema,
+    MediaReference,
     NamedTool,
     Operation,
+    Part,
     Sampling,
+    TextPart,
     UserMessage,
 )
-from zaffre.core.errors import InvalidParameter, OperationNotSupported, UnsupportedParameter
+from zaffre.core.errors import OperationNotSupported, OutOfRange, UnsupportedParameter
 
 
 class Range(Struct, frozen=True):
@@ -91,8 +94,8 @@ _SAMPLING_DEFAULTS: dict[str, Any] = {
 def check(call: Call, capabilities: Capabilities) -> None:
     """Hold `call` against `capabilities`.
 
-    Raises `OperationNotSupported`, `UnsupportedParameter` or `InvalidParameter`, each naming where
-    in the request the trouble is.
+    Raises `OperationNotSupported`, `UnsupportedParameter` or `OutOfRange`, each naming where in
+    the request the trouble is.
     """
     match call:
         case ChatCall():
@@ -167,7 +170,7 @@ def _check_sampling(sampling: Sampling, capabilities: Capabilities) -> None:
         if allowed is None:
             raise _unsupported(name, value, capabilities)
         if isinstance(value, int | float) and value not in allowed:
-            raise InvalidParameter((name,), value, _range_text(name, allowed))
+            raise OutOfRange((name,), value, _range_text(name, allowed))
 
 
 def _check_parts(call: ChatCall, capabilities: Capabilities) -> None:
@@ -176,14 +179,27 @@ def _check_parts(call: ChatCall, capabilities: Capabilities) -> None:
             continue
         for number, part in enumerate(message.parts):
             where = ("messages", position, "content", number)
-            if isinstance(part, ImagePart) and "image" not in capabilities.content_parts:
+            kind = _kind_of(part)
+            if kind not in capabilities.content_parts:
                 raise UnsupportedParameter(
-                    where, "image_url", f"{capabilities.model} cannot see images."
+                    where, kind, f"{capabilities.model} does not take {kind} content."
                 )
-            if isinstance(part, AudioPart) and "audio" not in capabilities.content_parts:
+            if isinstance(part, MediaReference):
                 raise UnsupportedParameter(
-                    where, "input_audio", f"{capabilities.model} cannot hear audio."
+                    where, part.url, f"Remote {kind}s are not fetched; send a data URL instead."
                 )
+
+
+def _kind_of(part: Part) -> str:
+    match part:
+        case TextPart():
+            return "text"
+        case ImagePart():
+            return "image"
+        case AudioPart():
+            return "audio"
+        case MediaReference(kind=kind):
+            return kind
 
 
 def _check_embedding(call: EmbeddingCall, capabilities: Capabilities) -> None:
@@ -200,7 +216,7 @@ def _check_embedding(call: EmbeddingCall, capabilities: Capabilities) -> None:
             f"{capabilities.model} has {native} dimensions only.",
         )
     if wanted not in Range(1, native):
-        raise InvalidParameter(("dimensions",), wanted, _range_text("dimensions", Range(1, native)))
+        raise OutOfRange(("dimensions",), wanted, _range_text("dimensions", Range(1, native)))
 
 
 def _check_captions(call: ImageEmbedCall, capabilities: Capabilities) -> None:
@@ -213,7 +229,7 @@ def _check_captions(call: ImageEmbedCall, capabilities: Capabilities) -> None:
 
 def _check_count(name: str, count: int, maximum: int) -> None:
     if count > maximum:
-        raise InvalidParameter((name,), count, f"'{name}' may have at most {maximum} items.")
+        raise OutOfRange((name,), count, f"'{name}' may have at most {maximum} items.")
 
 
 def _refuse_extra(extra: dict[str, Any]) -> None:

@@ -13,6 +13,8 @@ class ModelCard(Struct, frozen=True, kw_only=True):
     """Facts about a model that its files do not state, or that are needed before they open."""
 
     name: str
+    title: str = ""
+    """The name that `/info` reports, where it should say more than `name`."""
     format: ModelFormat
     operations: tuple[Operation, ...]
     provider: str = "unknown"

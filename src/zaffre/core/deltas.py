@@ -5,6 +5,7 @@ then exactly one `Finish`; after the last choice's `Finish` comes exactly one `U
 ends without its `Usage` was cut off and is not an answer.
 """
 
+from collections.abc import AsyncGenerator
 from typing import Literal
 
 from msgspec import Struct
@@ -75,6 +76,8 @@ class Usage(Struct, frozen=True, tag="usage"):
 
 
 Delta = TextDelta | ReasoningDelta | ToolCallDelta | Finish | Usage
+Deltas = AsyncGenerator[Delta, None]
+"""A generation under way. Closing it stops the generation and frees what it holds."""
 
 
 class Embeddings(Struct, frozen=True):

@@ -1,6 +1,5 @@
 """The engine contract: what a worker needs from the code that runs a model."""
 
-from collections.abc import AsyncIterator
 from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
@@ -8,7 +7,7 @@ from msgspec import Struct
 from zaffre.core.calls import ChatCall, CompletionCall, EmbedCall, ImageEmbedCall
 from zaffre.core.capabilities import Capabilities
 from zaffre.core.cards import ModelCard
-from zaffre.core.deltas import Delta, Embeddings
+from zaffre.core.deltas import Deltas, Embeddings
 
 
 class EngineSpec(Struct, frozen=True, kw_only=True):
@@ -23,6 +22,30 @@ class EngineSpec(Struct, frozen=True, kw_only=True):
     """Requests generated at the same time; more wait in the worker's bounded inbox."""
     options: dict[str, str | int | float | bool] = {}
     """Options of this engine, by its documented names; an unknown one is an error at start."""
+
+
+class WorkerSpec(Struct, frozen=True, kw_only=True):
+    """What a worker process is told, once, on its standard input."""
+
+    engine: str
+    spec: EngineSpec
+    socket: str
+    """Path of the Unix socket to serve on, in a folder that only the owner can enter."""
+    secret: str
+    """What callers must show as a bearer token."""
+    parent_pid: int
+    """The worker ends when this process does."""
+    max_waiting: int = 256
+    """Requests beyond the engine's slots that may wait; the next one is refused at once."""
+    memory_limit_bytes: int | None = None
+    """Bound on the address space; None: the machine's."""
+
+
+class WorkerReport(Struct, frozen=True):
+    """What a worker says, once, on its standard output: it serves, or why it cannot."""
+
+    capabilities: Capabilities | None = None
+    error: str = ""
 
 
 class Health(Struct, frozen=True):
@@ -56,7 +79,7 @@ class Engine(Protocol):
 class ChatEngine(Engine, Protocol):
     """An engine that continues conversations."""
 
-    def chat(self, call: ChatCall) -> AsyncIterator[Delta]:
+    def chat(self, call: ChatCall) -> Deltas:
         """Answer `call`, piece by piece, in the order that `zaffre.core.deltas` describes.
 
         The first `await` of the iterator raises when the call is refused. Closing or cancelling the
@@ -68,7 +91,7 @@ class ChatEngine(Engine, Protocol):
 class CompletionEngine(Engine, Protocol):
     """An engine that continues text. Choice indices run over prompts, then over `n`."""
 
-    def complete(self, call: CompletionCall) -> AsyncIterator[Delta]:
+    def complete(self, call: CompletionCall) -> Deltas:
         """Continue every prompt of `call`; see `ChatEngine.chat`."""
 
 

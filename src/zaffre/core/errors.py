@@ -2,13 +2,14 @@
 
     ZaffreError
     ├── InvalidRequest            the request is not what the API describes
-    │   ├── InvalidParameter      a value of the wrong type or out of range
+    │   ├── InvalidParameter      a value of the wrong type or form
     │   ├── ExtraParameters       root keys outside the schema, not allowed to pass
     │   ├── PromptTooLong         more tokens than the model's context
     │   ├── BodyTooLarge          more bytes, or deeper nesting, than the server takes
     │   ├── NoModel               several models here, none named
     │   └── UnknownModel          a name nothing is deployed under
     ├── UnsupportedParameter      the API knows it, this model does not
+    │   └── OutOfRange            a number beyond the model's bounds
     ├── OperationNotSupported     the model lacks the modality
     ├── NotFound                  no such route or resource
     ├── MethodNotAllowed
@@ -22,6 +23,7 @@ Only a dialect knows what an error looks like on the wire.
 """
 
 from collections.abc import Sequence
+from typing import Self
 
 Location = tuple[str | int, ...]
 
@@ -35,9 +37,35 @@ class ZaffreError(Exception):
 
     code = "internal_error"
 
-    def __init__(self, message: str) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        location: Location = (),
+        value: object = None,
+        retry_after_s: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
+        self.location = location
+        """Where in the request: field names and list positions from the root."""
+        self.value = value
+        """What stood there."""
+        self.retry_after_s = retry_after_s
+        """Whole seconds until it is worth trying again; None when it never is."""
+
+    @classmethod
+    def restore(cls, original: "ZaffreError") -> Self:
+        """An error of this class with the content of `original` (errors cross process borders)."""
+        error = cls.__new__(cls)
+        ZaffreError.__init__(
+            error,
+            original.message,
+            location=original.location,
+            value=original.value,
+            retry_after_s=original.retry_after_s,
+        )
+        return error
 
 
 class InvalidRequest(ZaffreError):
@@ -45,19 +73,17 @@ class InvalidRequest(ZaffreError):
 
     code = "invalid_request"
 
-    def __init__(self, message: str, location: Location = ()) -> None:
-        super().__init__(message)
-        self.location = location
+    def __init__(self, message: str, location: Location = (), value: object = None) -> None:
+        super().__init__(message, location=location, value=value)
 
 
 class InvalidParameter(InvalidRequest):
-    """A parameter has a value of the wrong type or out of range."""
+    """A parameter has a value of the wrong type or form."""
 
     code = "invalid_parameter"
 
     def __init__(self, location: Location, value: object, message: str) -> None:
-        super().__init__(message, location)
-        self.value = value
+        super().__init__(message, location, value)
 
 
 class ExtraParameters(InvalidRequest):
@@ -71,7 +97,6 @@ class ExtraParameters(InvalidRequest):
             f"Extra parameters {list(names)} are not allowed when extra-parameters is not set or"
             " set to be 'error'. Set extra-parameters to 'pass-through' to pass to the model."
         )
-        self.names = tuple(names)
 
 
 class PromptTooLong(InvalidRequest):
@@ -85,7 +110,6 @@ class PromptTooLong(InvalidRequest):
             " Please shorten it.",
             location,
         )
-        self.tokens, self.limit = tokens, limit
 
 
 class BodyTooLarge(InvalidRequest):
@@ -112,8 +136,7 @@ class UnknownModel(InvalidRequest):
     code = "unknown_model"
 
     def __init__(self, model: str) -> None:
-        super().__init__(f"Unknown model: {model}", ("model",))
-        self.model = model
+        super().__init__(f"Unknown model: {model}", ("model",), model)
 
 
 class UnsupportedParameter(ZaffreError):
@@ -122,9 +145,13 @@ class UnsupportedParameter(ZaffreError):
     code = "parameter_not_supported"
 
     def __init__(self, location: Location, value: object, message: str) -> None:
-        super().__init__(message)
-        self.location = location
-        self.value = value
+        super().__init__(message, location=location, value=value)
+
+
+class OutOfRange(UnsupportedParameter):
+    """A number beyond the model's bounds."""
+
+    code = "parameter_out_of_range"
 
 
 class OperationNotSupported(ZaffreError):
@@ -173,8 +200,7 @@ class Overloaded(ZaffreError):
     code = "too_many_requests"
 
     def __init__(self, message: str, retry_after_s: int = 1) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
+        super().__init__(message, retry_after_s=retry_after_s)
 
 
 class ModelUnavailable(ZaffreError):
@@ -183,8 +209,7 @@ class ModelUnavailable(ZaffreError):
     code = "model_unavailable"
 
     def __init__(self, message: str, retry_after_s: int = 1) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
+        super().__init__(message, retry_after_s=retry_after_s)
 
 
 class ModelTimeout(ZaffreError):

@@ -15,7 +15,7 @@ ENGINES: dict[str, str] = {
 
 
 def make_engine(name: str, spec: EngineSpec) -> Engine:
-    """Make the engine called `name`. Raises `EngineFailed` when it, or its library, is not there."""
+    """Make the engine called `name`. Raises `EngineFailed` when it or its library is missing."""
     if name not in ENGINES:
         raise EngineFailed(f"No engine is called '{name}'; there are: {', '.join(ENGINES)}.")
     module_name, _, class_name = ENGINES[name].partition(":")

@@ -36,6 +36,8 @@ class ContentPart(Struct):
 
     type: str
     text: str | None = None
+    content: str | None = None
+    """The docs' own spelling of `text` and `image_url` (contract, section 4.2)."""
     image_url: ImageUrl | str | None = None
     input_audio: InputAudio | None = None
     audio_url: AudioUrl | None = None
@@ -113,7 +115,7 @@ class ResponseFormat(Struct, omit_defaults=True):
 
 
 class ChatRequest(Struct, omit_defaults=True, kw_only=True):
-    """A chat request: the fields of all dialects. Each dialect decides which of them are its own."""
+    """A chat request: the fields of all dialects. A dialect knows which are its own."""
 
     messages: list[MessageBody]
     model: str | None = None

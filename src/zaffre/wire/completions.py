@@ -1,4 +1,4 @@
-"""The JSON of text completions (contract, section 6.1). Chunks and whole answers share one shape."""
+"""The JSON of text completions (contract, section 6.1). Chunks and answers share a shape."""
 
 from msgspec import UNSET, Struct, UnsetType
 

@@ -1,4 +1,4 @@
-"""The JSON of text and image embeddings, and the six encodings of a vector (contract, section 5)."""
+"""The JSON of embeddings, and the six encodings of a vector (contract, section 5)."""
 
 import base64
 import sys
@@ -11,7 +11,7 @@ from msgspec import UNSET, Struct, UnsetType
 from zaffre.wire.usage import UsageBody
 
 EncodingFormat = Literal["float", "base64", "int8", "uint8", "binary", "ubinary"]
-Encoded = list[float] | list[int] | str
+Encoded = list[float | int] | str
 
 
 class EmbeddingRequest(Struct, omit_defaults=True, kw_only=True):
@@ -66,7 +66,7 @@ def _floats(vector: bytes) -> "array[float]":
     return numbers
 
 
-def _int8(vector: bytes) -> list[int]:
+def _int8(vector: bytes) -> list[float | int]:
     return [max(-128, min(127, round(127 * x))) for x in _floats(vector)]
 
 
@@ -78,7 +78,7 @@ def _packed_signs(vector: bytes) -> bytes:
 
 
 _ENCODERS: dict[str, Callable[[bytes], Encoded]] = {
-    "float": lambda vector: _floats(vector).tolist(),
+    "float": lambda vector: [*_floats(vector)],
     "base64": lambda vector: base64.b64encode(vector).decode("ascii"),
     "int8": _int8,
     "uint8": lambda vector: [x + 128 for x in _int8(vector)],

@@ -19,8 +19,8 @@ class ErrorItem(Struct):
 
     code: str
     message: str
-    param: str | None | UnsetType = UNSET
-    type: str | None | UnsetType = UNSET
+    param: str | UnsetType | None = UNSET
+    type: str | UnsetType | None = UNSET
     status: int | UnsetType = UNSET
 
 
@@ -36,7 +36,7 @@ class AzureErrorBody(Struct):
 
 
 class StreamErrorBody(Struct):
-    """An error in mid-stream. `choices` keeps clients alive that loop over every event's choices."""
+    """An error in mid-stream. `choices` keeps clients alive that loop over it."""
 
     error: ErrorItem
     choices: list[Any] = []

@@ -18,7 +18,7 @@ class ModelEntry(Struct):
     created: int
     owned_by: str
     model_type: str
-    capabilities: dict[str, object]
+    capabilities: object
     object: str = "model"
 
 

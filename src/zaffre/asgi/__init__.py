@@ -1,0 +1,1 @@
+"""What gateway and worker share of serving HTTP: bodies, answers, streams, disconnects."""

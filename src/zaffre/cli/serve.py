@@ -1,0 +1,187 @@
+"""`zaffre serve`: start the gateway and its workers, and say what to type next."""
+
+import asyncio
+import logging
+import os
+import socket
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from zaffre import __version__
+from zaffre.asgi.serving import HttpServer, server_config
+from zaffre.auth.keyfile import load_or_make_key
+from zaffre.auth.keys import HashedKey, KeyChain, hash_key
+from zaffre.boot import MIB, Plan, RunningGateway, declarations_of, make_plans
+from zaffre.cli.models import pull_with_progress
+from zaffre.config.file import ConfigFile, read_config
+from zaffre.config.settings import ConfigurationError, Settings, load_settings
+from zaffre.registry.catalogue import catalogue
+from zaffre.registry.store import ModelStore, default_home
+from zaffre.routing.table import Deployment
+from zaffre.server.app import GatewayApp
+
+DRAIN_S = 10
+"""How long requests in flight may take to end after a stop."""
+KEEP_ALIVE_S = 75
+"""As long as common proxies keep theirs, so that they close first."""
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    key: Annotated[str | None, typer.Option(help="The API key to accept.")] = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="Configuration file.")] = None,
+    new_key: Annotated[bool, typer.Option("--new-key", help="Make and print a new key.")] = False,
+    log_level: Annotated[str | None, typer.Option(help="debug, info or warning.")] = None,
+) -> None:
+    """Serve models over the Azure AI Model Inference API."""
+    config = read_config(file) if file else ConfigFile()
+    flags = {"host": host, "port": port, "key": key, "log_level": log_level}
+    settings = load_settings(flags, os.environ, config.settings)
+    logging.basicConfig(
+        level=settings.text("log_level").upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    server_log = logging.getLogger("uvicorn.error")
+    server_log.setLevel(logging.WARNING)
+    server_log.addFilter(_expected_cut)
+    home = default_home(os.environ)
+    store = ModelStore(home)
+    declarations = declarations_of(config)
+    _pull_missing(store, [declaration.model for declaration in declarations])
+    plans = make_plans(declarations, store, file.resolve().parent if file else Path.cwd())
+    listener = _listen(settings.text("host"), settings.whole("port"))
+    given = settings.values["key"]
+    if given is not None:
+        kept, shown = hash_key("configured", str(given)), None
+    else:
+        kept, shown = load_or_make_key(home, renew=new_key)
+    with asyncio.Runner(loop_factory=uvicorn.Config(app="").get_loop_factory()) as runner:
+        runner.run(_run(settings, config, plans, listener, kept, shown))
+
+
+async def _run(
+    settings: Settings,
+    config: ConfigFile,
+    plans: list[Plan],
+    listener: socket.socket,
+    kept: HashedKey,
+    shown: str | None,
+) -> None:
+    running = RunningGateway(plans, config.defaults, settings)
+    app = GatewayApp(
+        running.gateway,
+        KeyChain([kept]),
+        max_body_bytes=settings.whole("max_body_mib") * MIB,
+        strict_versions=settings.text("api_version") == "strict",
+    )
+    tasks: list[asyncio.Task[None]] = []
+
+    def on_listening(port: int) -> None:
+        url = f"http://{_reachable(settings.text('host'))}:{port}"
+        print(f"Zaffre {__version__} listens on {url}", flush=True)
+        for plan in plans:
+            print(f"  loading {plan.declaration.name} on {plan.engine}: {plan.reason}", flush=True)
+        tasks.append(asyncio.ensure_future(_greet(running, settings, url, shown)))
+
+    server = HttpServer(
+        server_config(
+            app,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=DRAIN_S,
+            limit_concurrency=settings.whole("max_connections"),
+        ),
+        on_listening,
+    )
+    running.start()
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        for task in tasks:
+            task.cancel()
+        await running.aclose()
+
+
+async def _greet(running: RunningGateway, settings: Settings, url: str, key: str | None) -> None:
+    """Say what came up, and what to type next."""
+
+    def tell(deployment: Deployment) -> None:
+        state, cause = deployment.replica.state, deployment.replica.cause
+        print(f"  {deployment.name}: {state} {cause}".rstrip(), flush=True)
+
+    await running.all_ready(tell)
+    print(_key_text(settings, key), flush=True)
+    chat = next((d for d in running.deployments if "chat" in d.card.operations), None)
+    if chat is not None:
+        print(_snippets(url, key or "$ZAFFRE_KEY", key or ""), flush=True)
+    print("Ready. Press Ctrl-C to stop.", flush=True)
+
+
+def _key_text(settings: Settings, key: str | None) -> str:
+    if key is not None:
+        return f"\nYour key, shown only this once:\n\n    {key}\n"
+    if settings.values["key"] is not None:
+        return f"\nThe key is the one from {settings.sources['key']}.\n"
+    return (
+        "\nThe key is the one printed at the first start; --new-key makes another."
+        " For the lines below: export ZAFFRE_KEY=<your key>\n"
+    )
+
+
+def _snippets(url: str, shell_key: str, key: str) -> str:
+    credential = f'"{key}"' if key else 'os.environ["ZAFFRE_KEY"]'
+    return f"""\
+Try it:
+
+    curl {url}/chat/completions -H "api-key: {shell_key}" \\
+      -H "Content-Type: application/json" \\
+      -d '{{"messages": [{{"role": "user", "content": "What is the capital of France?"}}]}}'
+
+Or in Python (pip install azure-ai-inference):
+
+    import os
+    from azure.ai.inference import ChatCompletionsClient
+    from azure.ai.inference.models import UserMessage
+    from azure.core.credentials import AzureKeyCredential
+
+    client = ChatCompletionsClient("{url}", AzureKeyCredential({credential}))
+    answer = client.complete(messages=[UserMessage("What is the capital of France?")])
+    print(answer.choices[0].message.content)
+"""
+
+
+def _pull_missing(store: ModelStore, wanted: list[str]) -> None:
+    """Bring the models of the catalogue that are wanted and not here yet."""
+    here = {model.card.name for model in store.installed()}
+    missing = [m for m in catalogue() if m.name in wanted and m.name not in here]
+    if missing:
+        pull_with_progress(store, missing)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A bound socket, before anything expensive is started. Raises `ConfigurationError`."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot listen on {host}:{port}: {error.strerror}. Another port: --port NUMBER"
+        ) from None
+    listener.set_inheritable(False)
+    return listener
+
+
+def _reachable(host: str) -> str:
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - not bound here, only named
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
+
+
+def _expected_cut(record: logging.LogRecord) -> bool:
+    """Our way to cut off a broken stream is one that uvicorn reports as an application's bug."""
+    return "ASGI callable returned without completing response" not in record.getMessage()

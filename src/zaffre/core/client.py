@@ -1,0 +1,31 @@
+"""What the gateway asks of whatever runs a model: a local worker or a foreign server."""
+
+from typing import Protocol
+
+from zaffre.core.calls import ChatCall, CompletionCall, EmbedCall, ImageEmbedCall
+from zaffre.core.deltas import Deltas, Embeddings
+from zaffre.core.engine import Health
+
+
+class ModelClient(Protocol):
+    """Runs calls on one replica.
+
+    Raises `zaffre.core.errors`: `ModelUnavailable` when the replica cannot be reached,
+    `EngineFailed` when it broke or ended an answer early, `ModelTimeout` when it was too slow, and
+    whatever the engine refused the call with.
+    """
+
+    def chat(self, call: ChatCall, *, stream: bool) -> Deltas:
+        """The deltas of `call`; all at the end unless `stream`."""
+
+    def complete(self, call: CompletionCall, *, stream: bool) -> Deltas:
+        """The deltas of `call`; all at the end unless `stream`."""
+
+    async def embed(self, call: EmbedCall) -> Embeddings:
+        """The vectors of `call`."""
+
+    async def embed_images(self, call: ImageEmbedCall) -> Embeddings:
+        """The vectors of `call`."""
+
+    async def health(self) -> Health:
+        """How busy the replica's engine is."""

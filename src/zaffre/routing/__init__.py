@@ -1,0 +1,1 @@
+"""Routing: which deployment and which replica answer a call."""

@@ -1,0 +1,1 @@
+"""HTTP only: routes, identification, bodies, errors, streams."""

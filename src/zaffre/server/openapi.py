@@ -1,0 +1,131 @@
+"""The OpenAPI 3.1 document: generated from the wire's structs and the deployments' capabilities."""
+
+from typing import Any
+
+import msgspec
+
+from zaffre import __version__
+from zaffre.routing.table import Table
+from zaffre.wire.chat import ChatRequest, ChatResponse
+from zaffre.wire.completions import CompletionRequest, CompletionResponse
+from zaffre.wire.embeddings import EmbeddingRequest, EmbeddingResponse, ImageEmbeddingRequest
+from zaffre.wire.errors import AzureErrorBody
+from zaffre.wire.models import ModelInfo, ModelList
+
+_REF = "#/components/schemas/{name}"
+_OPERATIONS: tuple[tuple[str, str, str, type, type], ...] = (
+    ("/chat/completions", "chat", "Continue a conversation", ChatRequest, ChatResponse),
+    ("/completions", "complete", "Continue a text", CompletionRequest, CompletionResponse),
+    ("/embeddings", "embed", "Embed texts", EmbeddingRequest, EmbeddingResponse),
+    (
+        "/images/embeddings",
+        "embed_images",
+        "Embed images",
+        ImageEmbeddingRequest,
+        EmbeddingResponse,
+    ),
+)
+_READS: tuple[tuple[str, str, type], ...] = (
+    ("/info", "What model answers, and what it does", ModelInfo),
+    ("/models", "All deployments with their capabilities", ModelList),
+)
+_STREAMED = ("chat", "complete")
+
+
+def make_document(table: Table) -> dict[str, Any]:
+    """The document for the deployments in `table`, as plain JSON values."""
+    kinds = [k for row in _OPERATIONS for k in row[3:]] + [k for *_, k in _READS] + [AzureErrorBody]
+    schemas, components = msgspec.json.schema_components(kinds, ref_template=_REF)
+    refs = dict(zip(kinds, schemas, strict=True))
+    paths: dict[str, Any] = {}
+    for path, operation, summary, request, response in _OPERATIONS:
+        paths[path] = {
+            "post": _post(table, operation, summary, refs[request], refs[response], refs)
+        }
+    for path, summary, response in _READS:
+        paths[path] = {"get": _get(path, summary, refs[response], refs)}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Zaffre: Azure AI Model Inference", "version": __version__},
+        "servers": [{"url": "/"}, {"url": "/v1"}, {"url": "/models"}, {"url": "/api/models"}],
+        "security": [{"apiKey": []}, {"bearer": []}],
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {
+                "apiKey": {"type": "apiKey", "in": "header", "name": "api-key"},
+                "bearer": {"type": "http", "scheme": "bearer"},
+            },
+        },
+    }
+
+
+def _post(
+    table: Table,
+    operation: str,
+    summary: str,
+    request: dict[str, Any],
+    response: dict[str, Any],
+    refs: dict[type, dict[str, Any]],
+) -> dict[str, Any]:
+    models = {
+        d.name: msgspec.to_builtins(d.capabilities)
+        for d in table
+        if operation in d.card.operations and d.capabilities is not None
+    }
+    content: dict[str, Any] = {"application/json": {"schema": response}}
+    if operation in _STREAMED:
+        content["text/event-stream"] = {"schema": {"type": "string"}}
+    return {
+        "operationId": operation,
+        "summary": summary,
+        "parameters": [_API_VERSION, _EXTRA_PARAMETERS, _DEPLOYMENT],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": request}}},
+        "responses": {"200": {"description": "The answer", "content": content}} | _errors(refs),
+        "x-zaffre-models": models,
+    }
+
+
+def _get(
+    path: str, summary: str, response: dict[str, Any], refs: dict[type, dict[str, Any]]
+) -> dict[str, Any]:
+    return {
+        "operationId": path.strip("/"),
+        "summary": summary,
+        "parameters": [_API_VERSION, _DEPLOYMENT],
+        "responses": {
+            "200": {
+                "description": "The answer",
+                "content": {"application/json": {"schema": response}},
+            }
+        }
+        | _errors(refs),
+    }
+
+
+def _errors(refs: dict[type, dict[str, Any]]) -> dict[str, Any]:
+    body = {"application/json": {"schema": refs[AzureErrorBody]}}
+    return {
+        "4XX": {"description": "The request was refused", "content": body},
+        "5XX": {"description": "The server or the model failed", "content": body},
+    }
+
+
+_API_VERSION = {
+    "name": "api-version",
+    "in": "query",
+    "required": False,
+    "schema": {"type": "string", "examples": ["2024-05-01-preview"]},
+}
+_EXTRA_PARAMETERS = {
+    "name": "extra-parameters",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "enum": ["error", "drop", "pass-through"], "default": "error"},
+}
+_DEPLOYMENT = {
+    "name": "azureml-model-deployment",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string"},
+}

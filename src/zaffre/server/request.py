@@ -1,0 +1,58 @@
+"""A request as the dialects see it, after the door has been passed."""
+
+import re
+from urllib.parse import parse_qs
+
+from msgspec import Struct
+
+from zaffre.asgi.exchange import Scope
+
+_ECHOABLE = re.compile(rb"[\x21-\x7e]{1,256}")
+
+
+class Request(Struct, frozen=True, kw_only=True):
+    """Method, path, query and headers; `id` is ours and goes into every answer and log line."""
+
+    id: str
+    method: str
+    path: str
+    query: dict[str, list[str]]
+    headers: dict[bytes, bytes]
+    """Names in lower case; of a repeated header the first value."""
+
+    def header(self, name: bytes) -> str | None:
+        """A header's value, without surrounding white space; None when absent or empty."""
+        return self.headers.get(name, b"").decode("latin-1").strip() or None
+
+    def parameter(self, name: str) -> str | None:
+        """A query parameter's first value that is not empty (contract, section 3.2: doubled)."""
+        return next((value for value in self.query.get(name, ()) if value), None)
+
+    def answer_headers(self) -> list[tuple[bytes, bytes]]:
+        """The headers that every answer carries (contract, section 8.3)."""
+        own = self.id.encode()
+        headers = [
+            (b"x-request-id", own),
+            (b"apim-request-id", own),
+            (b"x-content-type-options", b"nosniff"),
+        ]
+        client = self.headers.get(b"x-ms-client-request-id", b"")
+        if _ECHOABLE.fullmatch(client):
+            headers.append((b"x-ms-client-request-id", client))
+        return headers
+
+
+def read_request(scope: Scope, request_id: str) -> Request:
+    """The request in an ASGI scope. A trailing slash means nothing."""
+    headers: dict[bytes, bytes] = {}
+    for name, value in scope["headers"]:
+        headers.setdefault(name, value)
+    path = scope["path"]
+    query = scope["query_string"].decode("latin-1")
+    return Request(
+        id=request_id,
+        method=scope["method"],
+        path=path.rstrip("/") or "/",
+        query=parse_qs(query, keep_blank_values=True, max_num_fields=100) if query else {},
+        headers=headers,
+    )

@@ -1,0 +1,93 @@
+"""What the gateway can do: chat, complete, embed, describe. Reads like the story of a request."""
+
+from contextlib import aclosing
+
+from msgspec import Struct
+
+from zaffre.core.calls import ChatCall, CompletionCall, EmbedCall, ImageEmbedCall, Operation
+from zaffre.core.capabilities import Capabilities, check
+from zaffre.core.deltas import Deltas, Embeddings
+from zaffre.core.engine import Health
+from zaffre.core.errors import EngineFailed, ZaffreError
+from zaffre.routing.replicas import ready_client
+from zaffre.routing.table import Deployment, Selector, Table
+
+
+class ReplicaStatus(Struct, frozen=True):
+    """What operators see of a replica."""
+
+    deployment: str
+    engine: str
+    state: str
+    active: int
+    waiting: int
+    calls: int
+    restarts: int
+    cause: str
+
+
+class Gateway:
+    """The use cases over one table of deployments."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+
+    def choose(self, selector: Selector, operation: Operation) -> Deployment:
+        """The deployment that will answer; see `Table.resolve`."""
+        return self.table.resolve(selector, operation)
+
+    async def generate(
+        self, deployment: Deployment, call: ChatCall | CompletionCall, *, stream: bool
+    ) -> Deltas:
+        """The deltas of `call` on `deployment`.
+
+        The caller closes the iterator; that cancels the generation and frees its slot.
+        """
+        with deployment.replica.borrowed():
+            client = await ready_client(deployment.replica)
+            check(call, _capabilities(deployment))
+            deltas = (
+                client.chat(call, stream=stream)
+                if isinstance(call, ChatCall)
+                else client.complete(call, stream=stream)
+            )
+            async with aclosing(deltas):
+                async for delta in deltas:
+                    yield delta
+
+    async def embed(self, deployment: Deployment, call: EmbedCall | ImageEmbedCall) -> Embeddings:
+        """The vectors of `call` on `deployment`."""
+        with deployment.replica.borrowed():
+            client = await ready_client(deployment.replica)
+            check(call, _capabilities(deployment))
+            if isinstance(call, EmbedCall):
+                return await client.embed(call)
+            return await client.embed_images(call)
+
+    async def statuses(self) -> list[ReplicaStatus]:
+        """All replicas, with what their engines say of themselves."""
+        return [await self._status(deployment) for deployment in self.table]
+
+    async def _status(self, deployment: Deployment) -> ReplicaStatus:
+        replica, health = deployment.replica, Health()
+        if replica.client is not None:
+            try:
+                health = await replica.client.health()
+            except ZaffreError:  # it is on its way down; its supervisor will say so
+                health = Health()
+        return ReplicaStatus(
+            deployment.name,
+            deployment.engine,
+            replica.state,
+            health.active,
+            health.waiting,
+            replica.calls,
+            replica.restarts,
+            replica.cause,
+        )
+
+
+def _capabilities(deployment: Deployment) -> Capabilities:
+    if deployment.capabilities is None:
+        raise EngineFailed(f"Model '{deployment.name}' has not said what it can do.")
+    return deployment.capabilities

@@ -1,0 +1,1 @@
+"""The worker: one small ASGI process around one engine."""

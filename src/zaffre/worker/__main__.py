@@ -1,0 +1,90 @@
+"""The worker process: `python -m zaffre.worker`, with a `WorkerSpec` as JSON on standard input.
+
+It loads the engine, says on standard output that it serves (or why it cannot), and serves until it
+is told to stop or its parent is gone.
+"""
+
+import asyncio
+import ctypes
+import logging
+import os
+import resource
+import signal
+import sys
+
+import uvicorn
+
+from zaffre.asgi.serving import HttpServer, server_config
+from zaffre.core.engine import WorkerReport, WorkerSpec
+from zaffre.core.errors import ZaffreError
+from zaffre.engines.table import make_engine
+from zaffre.wire import codec
+from zaffre.worker.app import WorkerApp
+
+DRAIN_S = 10
+"""How long requests in flight may take to end after a stop."""
+KEEP_ALIVE_S = 3600
+"""The gateway's connections are its own and stay open between requests."""
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Run one worker to its end."""
+    report_fd = _take_over_output()
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    spec = codec.decode(sys.stdin.buffer.readline(), WorkerSpec)
+    _die_with_parent(spec.parent_pid)
+    if spec.memory_limit_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_AS, (spec.memory_limit_bytes, spec.memory_limit_bytes))
+    with asyncio.Runner(loop_factory=uvicorn.Config(app="").get_loop_factory()) as runner:
+        runner.run(_serve(spec, report_fd))
+
+
+def _take_over_output() -> int:
+    """Keep standard output for the report alone: native libraries print where they like."""
+    report_fd = os.dup(1)
+    os.dup2(2, 1)
+    return report_fd
+
+
+def _die_with_parent(parent_pid: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_pid:  # it died before the line above
+        sys.exit("The gateway is gone.")
+
+
+async def _serve(spec: WorkerSpec, report_fd: int) -> None:
+    try:
+        engine = make_engine(spec.engine, spec.spec)
+        capabilities = await engine.start()
+    except ZaffreError as error:
+        _report(report_fd, WorkerReport(error=error.message))
+        sys.exit(1)
+    try:
+        app = WorkerApp(
+            engine,
+            capabilities,
+            secret=spec.secret,
+            max_requests=spec.spec.slots + spec.max_waiting,
+        )
+        config = server_config(
+            app,
+            uds=spec.socket,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=DRAIN_S,
+        )
+        ready = WorkerReport(capabilities)
+        await HttpServer(config, lambda _: _report(report_fd, ready)).serve()
+    finally:
+        await engine.aclose()
+
+
+def _report(report_fd: int, report: WorkerReport) -> None:
+    os.write(report_fd, codec.encode(report) + b"\n")
+    os.close(report_fd)
+
+
+if __name__ == "__main__":
+    main()
