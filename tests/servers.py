@@ -1,15 +1,15 @@
-"""Servers that tests start: a `zaffre serve` process, watched from its start to its end."""
+"""Servers that tests start: a `zaffre serve` process, from its first line to its end."""
 
 import contextlib
 import http.client
 import json
 import os
+import re
 import secrets
 import signal
-import socket
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,18 +21,25 @@ ZAFFRE = Path(sys.executable).with_name("zaffre")
 START_LIMIT_S = 120
 STOP_LIMIT_S = 30
 REQUEST_LIMIT_S = 10
-POLL_S = 0.1
 
 
 @dataclass(frozen=True)
 class RunningServer:
-    """A server that answers."""
+    """A server that has said it is ready."""
 
-    port: int
+    process: subprocess.Popen[str]
     key: str
-    process: subprocess.Popen[bytes]
+    greeting: str
+    """All that it printed until it was ready."""
     log: Path
-    """What the process has printed so far, on both its outputs."""
+    """What it logs."""
+
+    @property
+    def port(self) -> int:
+        """The port that it chose, on this machine's loopback address."""
+        found = re.search(r"listens on http://127\.0\.0\.1:(\d+)$", self.greeting, re.MULTILINE)
+        assert found, self.greeting
+        return int(found[1])
 
     @property
     def endpoint(self) -> str:
@@ -40,68 +47,68 @@ class RunningServer:
         return f"http://127.0.0.1:{self.port}"
 
     def get(self, path: str) -> Any:
-        """The JSON under `path`. Raises OSError when nobody answers, ValueError for an error."""
-        with contextlib.closing(
-            http.client.HTTPConnection("127.0.0.1", self.port, timeout=REQUEST_LIMIT_S)
-        ) as connection:
+        """The JSON under `path`, which must be there."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=REQUEST_LIMIT_S)
+        with contextlib.closing(connection):
             connection.request("GET", path, headers={"api-key": self.key})
             response = connection.getresponse()
-            if response.status != 200:
-                raise ValueError(f"{path} answered {response.status}")
+            assert response.status == 200, f"{path} answered {response.status}"
             return json.load(response)
 
 
 @contextlib.contextmanager
 def running_server(home: Path, log: Path, *options: str) -> Iterator[RunningServer]:
-    """Run `zaffre serve` with ZAFFRE_HOME at `home`; give it out once all its models are ready."""
-    port, key = _free_port(), secrets.token_hex(16)
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [ZAFFRE, "serve", "--port", str(port), "--key", key, *options],
-            env={**os.environ, "ZAFFRE_HOME": str(home)},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    server = RunningServer(port, key, process, log)
-    try:
-        _wait_until_ready(server)
+    """Run `zaffre serve` in `home`, on a free port, with a key of its own; gone at the end."""
+    key = secrets.token_hex(16)
+    with started(home, log, "--key", key, *options) as (process, greeting):
+        server = RunningServer(process, key, greeting, log)
+        states = {replica["state"] for replica in server.get("/health/replicas")["replicas"]}
+        assert states == {"ready"}, f"{greeting}\n{log.read_text()}"
         yield server
+
+
+@contextlib.contextmanager
+def started(home: Path, log: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A `zaffre serve` process that is ready, and what it has printed until then."""
+    environ = {name: value for name, value in os.environ.items() if name != "ZAFFRE_KEY"}
+    with log.open("a") as errors:
+        process = subprocess.Popen(
+            [ZAFFRE, "serve", "--port", "0", *options],
+            env={**environ, "ZAFFRE_HOME": str(home)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,
+            text=True,
+        )
+    try:
+        yield process, _greeting(process, log)
     finally:
         _stop(process)
 
 
-def _wait_until_ready(server: RunningServer) -> None:
-    deadline = time.monotonic() + START_LIMIT_S
-    while (states := _states(server)) != {"ready"}:
-        ended = server.process.poll() is not None or "failed" in states
-        if ended or time.monotonic() > deadline:
-            pytest.fail(f"The server did not start:\n{server.log.read_text()}")
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            server.process.wait(POLL_S)
-
-
-def _states(server: RunningServer) -> set[str]:
-    """The states that its replicas are in; none before it answers."""
+def _greeting(process: subprocess.Popen[str], log: Path) -> str:
+    assert process.stdout
+    watchdog = threading.Timer(START_LIMIT_S, process.kill)
+    watchdog.start()
+    lines = []
     try:
-        replicas = server.get("/health/replicas")["replicas"]
-    except (OSError, ValueError, http.client.HTTPException):
-        return set()
-    return {replica["state"] for replica in replicas}
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith("Ready."):
+                return "".join(lines)
+    finally:
+        watchdog.cancel()
+    pytest.fail(f"The server did not start:\n{''.join(lines)}\n{log.read_text()}")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def _stop(process: subprocess.Popen[str]) -> None:
     """End the server as its user would, and then whatever it has left behind."""
     process.terminate()
     try:
         process.wait(STOP_LIMIT_S)
     finally:
+        if process.stdout:
+            process.stdout.close()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

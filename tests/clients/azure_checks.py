@@ -5,7 +5,8 @@ The checks are those of the SDK's test suite, written anew without its recording
 
 import inspect
 import re
-from collections.abc import AsyncIterable, Awaitable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from azure.ai.inference import ChatCompletionsClient, EmbeddingsClient, ImageEmbeddingsClient, aio
@@ -23,6 +24,7 @@ Answer = TypeVar("Answer")
 AnyChatClient = ChatCompletionsClient | aio.ChatCompletionsClient
 AnyEmbeddingsClient = EmbeddingsClient | aio.EmbeddingsClient
 AnyImageEmbeddingsClient = ImageEmbeddingsClient | aio.ImageEmbeddingsClient
+Client = TypeVar("Client", bound=AnyChatClient | AnyEmbeddingsClient | AnyImageEmbeddingsClient)
 Updates = Iterable[StreamingChatCompletionsUpdate] | AsyncIterable[StreamingChatCompletionsUpdate]
 
 RESULT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}", re.IGNORECASE)
@@ -33,6 +35,15 @@ LONG_TEXT_LENGTH = 100
 async def settled(answer: Answer | Awaitable[Answer]) -> Answer:
     """What a sync client returned, or what an async one promised."""
     return await answer if inspect.isawaitable(answer) else answer
+
+
+@asynccontextmanager
+async def closing(client: Client) -> AsyncIterator[Client]:
+    """The client, which is closed at the end whatever happens."""
+    try:
+        yield client
+    finally:
+        await settled(client.close())
 
 
 async def updates_of(

@@ -12,7 +12,7 @@ import azure.ai.inference
 import azure.ai.inference.aio
 import pytest
 from azure.core.credentials import AzureKeyCredential
-from azure_checks import AnyChatClient, AnyEmbeddingsClient, AnyImageEmbeddingsClient, settled
+from azure_checks import AnyChatClient, AnyEmbeddingsClient, AnyImageEmbeddingsClient, closing
 from PIL import Image
 
 from servers import RunningServer
@@ -35,9 +35,8 @@ async def chat(
     sdk: ModuleType, server: RunningServer, credential: AzureKeyCredential
 ) -> AsyncIterator[AnyChatClient]:
     """A client for chat, as a program makes it: endpoint and key, no model."""
-    client = sdk.ChatCompletionsClient(server.endpoint, credential)
-    yield client
-    await settled(client.close())
+    async with closing(sdk.ChatCompletionsClient(server.endpoint, credential)) as client:
+        yield client
 
 
 @pytest.fixture
@@ -45,9 +44,8 @@ async def embeddings(
     sdk: ModuleType, server: RunningServer, credential: AzureKeyCredential
 ) -> AsyncIterator[AnyEmbeddingsClient]:
     """A client for text embeddings."""
-    client = sdk.EmbeddingsClient(server.endpoint, credential)
-    yield client
-    await settled(client.close())
+    async with closing(sdk.EmbeddingsClient(server.endpoint, credential)) as client:
+        yield client
 
 
 @pytest.fixture
@@ -55,9 +53,8 @@ async def image_embeddings(
     sdk: ModuleType, server: RunningServer, credential: AzureKeyCredential
 ) -> AsyncIterator[AnyImageEmbeddingsClient]:
     """A client for image embeddings."""
-    client = sdk.ImageEmbeddingsClient(server.endpoint, credential)
-    yield client
-    await settled(client.close())
+    async with closing(sdk.ImageEmbeddingsClient(server.endpoint, credential)) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

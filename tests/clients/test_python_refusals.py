@@ -1,5 +1,6 @@
 """Refusals through azure-ai-inference: what its exceptions say, and that none is tried again."""
 
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,16 +20,16 @@ from azure.core.exceptions import (
     HttpResponseError,
     ResourceNotFoundError,
 )
-from azure_checks import AnyChatClient, AnyEmbeddingsClient, settled, updates_of
+from azure_checks import AnyChatClient, AnyEmbeddingsClient, closing, settled
 
 from servers import RunningServer
 
 HELLO = [UserMessage("Hello")]
 
 
-async def _refusal_of(answer: Any) -> HttpResponseError:
+async def _refusal_of(call: Callable[..., Any], *body: Any, **asked: Any) -> HttpResponseError:
     with pytest.raises(HttpResponseError) as caught:
-        await settled(answer)
+        await settled(call(*body, **asked))
     return caught.value
 
 
@@ -38,17 +39,18 @@ def _sent(error: HttpResponseError) -> dict[str, Any]:
 
 
 async def test_a_wrong_key_is_refused_in_the_services_words(sdk: ModuleType, server: RunningServer):
-    client = sdk.ChatCompletionsClient(server.endpoint, AzureKeyCredential("wrong"))
-    with pytest.raises(ClientAuthenticationError) as caught:
-        await settled(client.complete(messages=HELLO))
-    assert caught.value.status_code == 401
-    assert "auth token validation failed" in caught.value.message.lower()
-    await settled(client.close())
+    async with closing(
+        sdk.ChatCompletionsClient(server.endpoint, AzureKeyCredential("wrong"))
+    ) as client:
+        error = await _refusal_of(client.complete, messages=HELLO)
+    assert isinstance(error, ClientAuthenticationError)
+    assert error.status_code == 401
+    assert "auth token validation failed" in error.message.lower()
 
 
 async def test_an_extra_key_is_refused_by_default(chat: AnyChatClient):
     body = {"messages": [{"role": "user", "content": "Hello"}], "shoe_size": 42}
-    error = await _refusal_of(chat.complete(body))
+    error = await _refusal_of(chat.complete, body)
     assert error.status_code == 400
     assert (
         "Extra parameters ['shoe_size'] are not allowed when extra-parameters is not set or set to"
@@ -58,11 +60,10 @@ async def test_an_extra_key_is_refused_by_default(chat: AnyChatClient):
 
 async def test_an_extra_key_is_refused_where_the_caller_insists(chat: AnyChatClient):
     error = await _refusal_of(
-        chat.complete(
-            messages=HELLO,
-            model_extras={"shoe_size": 42},
-            headers={"extra-parameters": "error"},
-        )
+        chat.complete,
+        messages=HELLO,
+        model_extras={"shoe_size": 42},
+        headers={"extra-parameters": "error"},
     )
     assert error.status_code == 400
     assert "Extra parameters ['shoe_size']" in error.message
@@ -82,7 +83,7 @@ async def test_an_extra_key_is_dropped_where_the_caller_says_so(chat: AnyChatCli
 
 
 async def test_an_extra_key_that_the_model_lacks_is_refused_by_the_model(chat: AnyChatClient):
-    error = await _refusal_of(chat.complete(messages=HELLO, model_extras={"shoe_size": 42}))
+    error = await _refusal_of(chat.complete, messages=HELLO, model_extras={"shoe_size": 42})
     assert error.status_code == 422
     assert error.error.code == "parameter_not_supported"
     assert _sent(error)["detail"][0]["loc"] == ["body", "shoe_size"]
@@ -104,7 +105,7 @@ async def test_an_extra_key_that_the_model_has_reaches_it(chat: AnyChatClient):
 async def test_a_model_without_eyes_refuses_an_image(chat: AnyChatClient, picture: Path):
     image = ImageUrl.load(image_file=str(picture), image_format="png", detail="low")
     content = [TextContentItem(text="What is this?"), ImageContentItem(image_url=image)]
-    error = await _refusal_of(chat.complete(messages=[UserMessage(content)]))
+    error = await _refusal_of(chat.complete, messages=[UserMessage(content)])
     assert error.status_code == 422
     assert error.error.code == "parameter_not_supported"
     assert _sent(error)["detail"][0]["loc"][:3] == ["body", "messages", 0]
@@ -112,7 +113,7 @@ async def test_a_model_without_eyes_refuses_an_image(chat: AnyChatClient, pictur
 
 async def test_a_model_without_ears_refuses_a_sound(chat: AnyChatClient):
     sound = AudioContentItem(input_audio=InputAudio(data="UklGRg==", format="wav"))
-    error = await _refusal_of(chat.complete(messages=[UserMessage([sound])]))
+    error = await _refusal_of(chat.complete, messages=[UserMessage([sound])])
     assert error.status_code == 422
     assert error.error.code == "parameter_not_supported"
 
@@ -122,14 +123,14 @@ async def test_a_model_without_ears_refuses_a_sound(chat: AnyChatClient):
     [("temperature", 9.9), ("top_p", 1.5), ("presence_penalty", 3), ("max_tokens", -3)],
 )
 async def test_a_value_out_of_range_is_refused(chat: AnyChatClient, name: str, value: float):
-    error = await _refusal_of(chat.complete(messages=HELLO, **{name: value}))
+    error = await _refusal_of(chat.complete, messages=HELLO, **{name: value})
     assert error.status_code in {400, 422}
     assert name in error.message
     assert error.error.code
 
 
 async def test_an_unknown_model_is_refused(chat: AnyChatClient):
-    error = await _refusal_of(chat.complete(messages=HELLO, model="gpt-9"))
+    error = await _refusal_of(chat.complete, messages=HELLO, model="gpt-9")
     assert error.status_code == 400
     assert error.error.code == "unknown_model"
     assert error.response.headers["x-ms-error-code"] == "unknown_model"
@@ -137,24 +138,23 @@ async def test_an_unknown_model_is_refused(chat: AnyChatClient):
 
 
 async def test_a_refused_stream_is_an_exception(chat: AnyChatClient):
-    with pytest.raises(HttpResponseError) as caught:
-        await updates_of(chat.complete(messages=HELLO, model="gpt-9", stream=True))
-    assert caught.value.error.code == "unknown_model"
+    error = await _refusal_of(chat.complete, messages=HELLO, model="gpt-9", stream=True)
+    assert error.error.code == "unknown_model"
 
 
 async def test_a_model_that_lacks_the_modality_is_not_found(embeddings: AnyEmbeddingsClient):
-    with pytest.raises(ResourceNotFoundError) as caught:
-        await settled(embeddings.embed(input=["a"], model="smollm2-135m-instruct"))
-    assert "not found" in caught.value.message.lower()
+    error = await _refusal_of(embeddings.embed, input=["a"], model="smollm2-135m-instruct")
+    assert isinstance(error, ResourceNotFoundError)
+    assert "not found" in error.message.lower()
 
 
 async def test_a_prompt_longer_than_the_context_is_refused(chat: AnyChatClient):
-    error = await _refusal_of(chat.complete(messages=[UserMessage("word " * 9000)]))
+    error = await _refusal_of(chat.complete, messages=[UserMessage("word " * 9000)])
     assert error.status_code == 400
     assert error.error.code == "context_length_exceeded"
 
 
 async def test_a_refusal_is_not_tried_again(chat: AnyChatClient):
     sent = []
-    await _refusal_of(chat.complete(messages=HELLO, model="gpt-9", raw_request_hook=sent.append))
+    await _refusal_of(chat.complete, messages=HELLO, model="gpt-9", raw_request_hook=sent.append)
     assert len(sent) == 1
