@@ -25,6 +25,12 @@ from azure_checks import AnyChatClient, AnyEmbeddingsClient, closing, settled
 from servers import RunningServer
 
 HELLO = [UserMessage("Hello")]
+EXTRA_BODY = {
+    "messages": [{"role": "user", "content": "Hello"}],
+    "max_tokens": 2,
+    "shoe_size": 42,
+}
+"""A whole body, for which the client adds no `extra-parameters` of its own."""
 
 
 async def _refusal_of(call: Callable[..., Any], *body: Any, **asked: Any) -> HttpResponseError:
@@ -49,8 +55,7 @@ async def test_a_wrong_key_is_refused_in_the_services_words(sdk: ModuleType, ser
 
 
 async def test_an_extra_key_is_refused_by_default(chat: AnyChatClient):
-    body = {"messages": [{"role": "user", "content": "Hello"}], "shoe_size": 42}
-    error = await _refusal_of(chat.complete, body)
+    error = await _refusal_of(chat.complete, EXTRA_BODY)
     assert error.status_code == 400
     assert (
         "Extra parameters ['shoe_size'] are not allowed when extra-parameters is not set or set to"
@@ -59,26 +64,14 @@ async def test_an_extra_key_is_refused_by_default(chat: AnyChatClient):
 
 
 async def test_an_extra_key_is_refused_where_the_caller_insists(chat: AnyChatClient):
-    error = await _refusal_of(
-        chat.complete,
-        messages=HELLO,
-        model_extras={"shoe_size": 42},
-        headers={"extra-parameters": "error"},
-    )
+    error = await _refusal_of(chat.complete, EXTRA_BODY, headers={"extra-parameters": "error"})
     assert error.status_code == 400
     assert "Extra parameters ['shoe_size']" in error.message
 
 
 @pytest.mark.parametrize("word", ["drop", "ignore"])
 async def test_an_extra_key_is_dropped_where_the_caller_says_so(chat: AnyChatClient, word: str):
-    response = await settled(
-        chat.complete(
-            messages=HELLO,
-            model_extras={"shoe_size": 42},
-            headers={"extra-parameters": word},
-            max_tokens=2,
-        )
-    )
+    response = await settled(chat.complete(EXTRA_BODY, headers={"extra-parameters": word}))
     assert response.choices[0].message.content
 
 
