@@ -137,10 +137,12 @@ class RunningGateway:
             )
             self._replace_client(deployment.name, client)
             deployment.capabilities = started.capabilities
+            deployment.replica.pid = started.pid
             deployment.replica.became("ready", client)
 
         def on_ended(cause: str) -> None:
             deployment.replica.restarts += 1
+            deployment.replica.pid = None
             # A model that never ran will hardly run next time; one that did is coming back.
             state = "failed" if deployment.capabilities is None else "starting"
             deployment.replica.became(state, cause=cause)  # type: ignore[arg-type]

@@ -79,6 +79,12 @@ class HttpServer(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
 
+def event_loop() -> asyncio.AbstractEventLoop:
+    """A new loop of the fastest kind that is installed."""
+    factory = uvicorn.Config("", log_config=None).get_loop_factory()
+    return factory() if factory else asyncio.new_event_loop()
+
+
 def server_config(app: object, **options: Any) -> uvicorn.Config:  # noqa: ANN401 - uvicorn's own
     """What gateway and worker have in common."""
     return uvicorn.Config(

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvicorn
 
 from zaffre import __version__
-from zaffre.asgi.serving import HttpServer, server_config
+from zaffre.asgi.serving import HttpServer, event_loop, server_config
 from zaffre.auth.keyfile import load_or_make_key
 from zaffre.auth.keys import HashedKey, KeyChain, hash_key
 from zaffre.boot import MIB, Plan, RunningGateway, declarations_of, make_plans
@@ -59,7 +58,7 @@ def serve(
         kept, shown = hash_key("configured", str(given)), None
     else:
         kept, shown = load_or_make_key(home, renew=new_key)
-    with asyncio.Runner(loop_factory=uvicorn.Config(app="").get_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=event_loop) as runner:
         runner.run(_run(settings, config, plans, listener, kept, shown))
 
 

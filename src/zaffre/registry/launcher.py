@@ -47,7 +47,8 @@ class SocketFolder:
 class Started:
     """A worker that serves: where, and what it can do."""
 
-    def __init__(self, socket: str, secret: str, capabilities: Capabilities) -> None:
+    def __init__(self, pid: int, socket: str, secret: str, capabilities: Capabilities) -> None:
+        self.pid = pid
         self.socket = socket
         self.secret = secret
         self.capabilities = capabilities
@@ -77,13 +78,7 @@ class WorkerSupervisor:
         self._on_started, self._on_ended = on_started, on_ended
         self._max_waiting = max_waiting
         self._memory_limit_bytes = memory_limit_bytes
-        self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
-
-    @property
-    def pid(self) -> int | None:
-        """The running worker's process id."""
-        return self._process.pid if self._process else None
 
     def start(self) -> None:
         """Begin; returns at once."""
@@ -129,16 +124,14 @@ class WorkerSupervisor:
             stdout=asyncio.subprocess.PIPE,
             start_new_session=True,
         )
-        self._process = process
         try:
             report = await self._await_report(process, spec)
             if report.capabilities is None:
                 await process.wait()
                 return report.error or f"It ended while starting ({_ending(process.returncode)})."
-            self._on_started(Started(spec.socket, spec.secret, report.capabilities))
+            self._on_started(Started(process.pid, spec.socket, spec.secret, report.capabilities))
             return f"It ended ({_ending(await process.wait())})."
         finally:
-            self._process = None
             await asyncio.shield(_end(process))
 
     async def _await_report(

@@ -24,6 +24,7 @@ class Replica:
         self.client: ModelClient | None = None
         self.calls = 0
         self.restarts = 0
+        self.pid: int | None = None
         self._max_calls = max_calls
         self._changed = asyncio.Event()
 

@@ -19,6 +19,8 @@ class ReplicaStatus(Struct, frozen=True):
     deployment: str
     engine: str
     state: str
+    pid: int | None
+    """The worker process, on this machine."""
     active: int
     waiting: int
     calls: int
@@ -79,6 +81,7 @@ class Gateway:
             deployment.name,
             deployment.engine,
             replica.state,
+            replica.pid,
             health.active,
             health.waiting,
             replica.calls,

@@ -12,9 +12,7 @@ import resource
 import signal
 import sys
 
-import uvicorn
-
-from zaffre.asgi.serving import HttpServer, server_config
+from zaffre.asgi.serving import HttpServer, event_loop, server_config
 from zaffre.core.engine import WorkerReport, WorkerSpec
 from zaffre.core.errors import ZaffreError
 from zaffre.engines.table import make_engine
@@ -37,7 +35,7 @@ def main() -> None:
     _die_with_parent(spec.parent_pid)
     if spec.memory_limit_bytes is not None:
         resource.setrlimit(resource.RLIMIT_AS, (spec.memory_limit_bytes, spec.memory_limit_bytes))
-    with asyncio.Runner(loop_factory=uvicorn.Config(app="").get_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=event_loop) as runner:
         runner.run(_serve(spec, report_fd))
 
 
