@@ -53,7 +53,9 @@ def pull(
 
     Of several processes that pull the same model, one works and the others wait for it. Files that
     another installed model has are copied, not downloaded. The card becomes the catalogue's,
-    whatever was changed in it: changes belong into the deployment's engine options. Raises `PullFailed`.
+    whatever was changed in it: changes belong into the deployment's engine options.
+
+    Raises `PullFailed`.
     """
     task = _Pull(store, model, source, watch)
     try:
