@@ -152,6 +152,8 @@ class ChatCall(Struct, frozen=True):
     tool_choice: ToolChoice = "auto"
     parallel_tool_calls: bool = True
     modalities: tuple[str, ...] = ("text",)
+    reasoning_effort: str | None = None
+    """How long a model that reasons should do so: minimal, low, medium or high."""
     extra: dict[str, Any] = {}
     """Parameters passed through to the model that Zaffre has no field for."""
 

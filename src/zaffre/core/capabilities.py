@@ -63,7 +63,7 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     operations: frozenset[Operation]
     parameters: dict[str, Range] = {}
     """Generation parameters that have an effect, by wire name: the sampling fields, and `echo`,
-    `suffix`, `best_of`, `parallel_tool_calls`. A name that is missing here is refused with 422."""
+    `suffix`, `best_of`, `parallel_tool_calls`, `reasoning_effort`. A missing name is refused."""
     content_parts: frozenset[str] = frozenset({"text"})
     """Of `text`, `image`, `audio`."""
     formats: frozenset[str] = frozenset({"text"})
@@ -141,6 +141,8 @@ def _check_chat(call: ChatCall, capabilities: Capabilities) -> None:
             raise UnsupportedParameter(
                 where, choice, f"{capabilities.model} cannot call tools this way."
             )
+    if call.reasoning_effort is not None and "reasoning_effort" not in capabilities.parameters:
+        raise _unsupported("reasoning_effort", call.reasoning_effort, capabilities)
     if not call.parallel_tool_calls and "parallel_tool_calls" not in capabilities.parameters:
         raise _unsupported("parallel_tool_calls", False, capabilities)
 

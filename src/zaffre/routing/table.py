@@ -27,7 +27,7 @@ class Selector(Struct, frozen=True):
     """What a request says about the model it wants; the first that is there counts."""
 
     deployment: str | None = None
-    """Header `azureml-model-deployment`."""
+    """A deployment that must exist: in the path, or in the header `azureml-model-deployment`."""
     model: str | None = None
     """The body's `model`, or `/info?model=`."""
     mesh_model: str | None = None
@@ -80,7 +80,8 @@ class Table:
             return None
         found = self._by_name.get(name.lower())
         if found is None:
-            if len(self._by_name) == 1:  # one model: any name means it (contract, section 4.1)
+            if len(self._by_name) == 1 and selector.deployment is None:
+                # One model: any `model` means it (contract, section 4.1).
                 return next(iter(self._by_name.values()))
             raise UnknownModel(name)
         return found

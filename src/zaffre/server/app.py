@@ -3,8 +3,6 @@
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Coroutine
-from typing import Any
 
 from zaffre.asgi.exchange import (
     JSON,
@@ -23,19 +21,17 @@ from zaffre.core.errors import (
     BodyTooLarge,
     InvalidRequest,
     MethodNotAllowed,
-    NotFound,
     ZaffreError,
 )
-from zaffre.server.dialects import azure_errors
-from zaffre.server.dialects.azure_inference import MOUNTS, AzureInference
+from zaffre.server.dialects.common import ErrorStyle
 from zaffre.server.openapi import make_document
 from zaffre.server.request import Request, read_request
+from zaffre.server.routes import Handler, Routes
 from zaffre.service.gateway import Gateway
 from zaffre.wire import codec, sse
 
 BODY_TIMEOUT_S = 60.0
 """For a whole request body; 32 MiB take 6 s at 50 Mbit/s."""
-Handler = Callable[[Request, bytes, Send], Coroutine[Any, Any, None]]
 log = logging.getLogger("zaffre.server")
 
 
@@ -53,32 +49,20 @@ class GatewayApp:
         self._gateway = gateway
         self._keys = keys
         self._max_body_bytes = max_body_bytes
-        azure = AzureInference(gateway, strict_versions=strict_versions)
-        self._open: dict[str, dict[str, Handler]] = {"/health": {"GET": self._health}}
-        self._routes: dict[str, dict[str, Handler]] = {
-            "/health/replicas": {"GET": self._replicas},
-            "/openapi.json": {"GET": self._openapi},
-            "/models": {"GET": azure.models},
-            "/v1/models": {"GET": azure.models},
-            "/api/models": {"GET": azure.models},
+        self._routes = Routes(gateway, strict_versions=strict_versions)
+        self._own: dict[str, Handler] = {
+            "/health/replicas": self._replicas,
+            "/openapi.json": self._openapi,
         }
-        for mount in MOUNTS:
-            self._routes |= {
-                f"{mount}/chat/completions": {"POST": azure.chat},
-                f"{mount}/completions": {"POST": azure.complete},
-                f"{mount}/embeddings": {"POST": azure.embed},
-                f"{mount}/images/embeddings": {"POST": azure.embed_images},
-                f"{mount}/info": {"GET": azure.info},
-            }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request. Whatever goes wrong leaves in the dialect's own form."""
         if scope["type"] != "http":
             return
         request = read_request(scope, str(uuid.uuid4()))
-        answer = _Answer(send, request)
+        answer = _Answer(send, request, self._routes.style(request))
         try:
-            handle = self._handler(request, scope)
+            handle, request = self._find(request, scope)
             body = await self._read_body(request, receive)
             await run_until_disconnect(receive, handle(request, body, answer.send))
         except ClientDisconnectedError:
@@ -93,17 +77,17 @@ class GatewayApp:
                 ZaffreError(f"Internal error; the server's log has it as {request.id}.")
             )
 
-    def _handler(self, request: Request, scope: Scope) -> Handler:
-        methods = self._open.get(request.path)
-        if methods is None:
-            # First who calls, then what: strangers learn nothing about the routes.
-            self._keys.identify(scope["headers"])
-            methods = self._routes.get(request.path)
-        if methods is None:
-            raise NotFound(_not_found_text(request.path, self._routes))
-        if request.method not in methods:
-            raise MethodNotAllowed(request.method, sorted(methods))
-        return methods[request.method]
+    def _find(self, request: Request, scope: Scope) -> tuple[Handler, Request]:
+        if (request.method, request.path) == ("GET", "/health"):
+            return self._health, request
+        # First who calls, then what: strangers learn nothing about the routes.
+        self._keys.identify(scope["headers"])
+        own = self._own.get(request.path)
+        if own is None:
+            return self._routes.find(request)
+        if request.method != "GET":
+            raise MethodNotAllowed(request.method, ["GET"])
+        return own, request
 
     async def _read_body(self, request: Request, receive: Receive) -> bytes:
         if request.header(b"content-encoding") not in (None, "identity"):
@@ -135,9 +119,10 @@ class GatewayApp:
 class _Answer:
     """Whether an answer has begun decides what can still be said about an error."""
 
-    def __init__(self, send: Send, request: Request) -> None:
+    def __init__(self, send: Send, request: Request, style: ErrorStyle) -> None:
         self._send = send
         self._request = request
+        self._style = style
         self._started = False
 
     async def send(self, message: Message) -> None:
@@ -152,18 +137,9 @@ class _Answer:
         """
         if self._started:
             log.warning("%s cut off in mid-stream: %s", self._request.id, error.message)
-            event = sse.frame(azure_errors.render_event(error))
+            event = sse.frame(self._style.render_event(error))
             await self._send({"type": "http.response.body", "body": event, "more_body": True})
             return
-        status, headers, body = azure_errors.render(error)
+        status, headers, body = self._style.render(error)
         common = self._request.answer_headers()
         await send_whole(self._send, status, [JSON, *headers, *common], body)
-
-
-def _not_found_text(path: str, routes: dict[str, dict[str, Handler]]) -> str:
-    suffixes = [r for r in routes if r.count("/") <= 2 and path.endswith(r)]
-    if suffixes:
-        best = max(suffixes, key=len)
-        return f"Path {path} was not found. Use the base URL of this server itself: {best}"
-    known = "/chat/completions, /completions, /embeddings, /images/embeddings, /info, /models"
-    return f"Path {path} was not found. This server has {known}."

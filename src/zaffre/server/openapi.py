@@ -6,6 +6,7 @@ import msgspec
 
 from zaffre import __version__
 from zaffre.routing.table import Table
+from zaffre.wire import codec
 from zaffre.wire.chat import ChatRequest, ChatResponse
 from zaffre.wire.completions import CompletionRequest, CompletionResponse
 from zaffre.wire.embeddings import EmbeddingRequest, EmbeddingResponse, ImageEmbeddingRequest
@@ -69,7 +70,7 @@ def _post(
     refs: dict[type, dict[str, Any]],
 ) -> dict[str, Any]:
     models = {
-        d.name: msgspec.to_builtins(d.capabilities)
+        d.name: codec.plain(d.capabilities)
         for d in table
         if operation in d.card.operations and d.capabilities is not None
     }

@@ -19,6 +19,8 @@ class Request(Struct, frozen=True, kw_only=True):
     query: dict[str, list[str]]
     headers: dict[bytes, bytes]
     """Names in lower case; of a repeated header the first value."""
+    path_name: str | None = None
+    """The deployment or model that the path names."""
 
     def header(self, name: bytes) -> str | None:
         """A header's value, without surrounding white space; None when absent or empty."""

@@ -70,6 +70,7 @@ def read_chat(request: ChatRequest, extra: dict[str, object]) -> ChatCall:
         tool_choice=_read_choice(request.tool_choice, tools),
         parallel_tool_calls=request.parallel_tool_calls is not False,
         modalities=tuple(request.modalities or ("text",)),
+        reasoning_effort=request.reasoning_effort,
         extra=extra,
     )
 
@@ -320,6 +321,7 @@ def write_chat(call: ChatCall, model: str, *, stream: bool) -> ChatRequest:
         tool_choice=_write_choice(call),
         parallel_tool_calls=None if call.parallel_tool_calls else False,
         modalities=None if call.modalities == ("text",) else list(call.modalities),
+        reasoning_effort=call.reasoning_effort,
     )
     write_sampling(call.sampling, request)
     if call.sampling.logprobs is not None:

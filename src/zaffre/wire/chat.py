@@ -114,6 +114,12 @@ class ResponseFormat(Struct, omit_defaults=True):
     json_schema: JsonSchemaBody | None = None
 
 
+class StreamOptions(Struct, omit_defaults=True):
+    """What a stream should have beside the answer."""
+
+    include_usage: bool | None = None
+
+
 class ChatRequest(Struct, omit_defaults=True, kw_only=True):
     """A chat request: the fields of all dialects. A dialect knows which are its own."""
 
@@ -133,6 +139,7 @@ class ChatRequest(Struct, omit_defaults=True, kw_only=True):
     tool_choice: str | NamedToolBody | None = None
     parallel_tool_calls: bool | None = None
     modalities: list[str] | None = None
+    reasoning_effort: str | None = None
     n: int | None = None
     logprobs: bool | int | None = None
     top_logprobs: int | None = None
@@ -142,6 +149,7 @@ class ChatRequest(Struct, omit_defaults=True, kw_only=True):
     repetition_penalty: float | None = None
     stop_token_ids: list[int] | None = None
     ignore_eos: bool | None = None
+    stream_options: StreamOptions | None = None
 
 
 class LogprobBody(Struct):

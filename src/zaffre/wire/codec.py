@@ -28,6 +28,11 @@ def encode(value: object) -> bytes:
     return _encoder.encode(value)
 
 
+def plain(value: object) -> Any:  # noqa: ANN401 - dictionaries, lists and scalars
+    """`value` as plain Python, sets sorted, so that equal values give equal bytes."""
+    return msgspec.to_builtins(value, order="deterministic")
+
+
 def decode(content: bytes | msgspec.Raw, kind: type[T]) -> T:
     """A `kind` from JSON. Raises `MalformedError`, whatever the bytes."""
     try:

@@ -2,6 +2,7 @@
 
 from msgspec import UNSET, Struct, UnsetType
 
+from zaffre.wire.chat import StreamOptions
 from zaffre.wire.usage import UsageBody
 
 
@@ -29,6 +30,7 @@ class CompletionRequest(Struct, omit_defaults=True, kw_only=True):
     repetition_penalty: float | None = None
     stop_token_ids: list[int] | None = None
     ignore_eos: bool | None = None
+    stream_options: StreamOptions | None = None
 
 
 class CompletionLogprobs(Struct):

@@ -3,6 +3,7 @@
 from msgspec import UNSET
 
 from zaffre.core import errors as core
+from zaffre.server.dialects.common import Headers
 from zaffre.wire import codec
 from zaffre.wire.errors import AzureErrorBody, ErrorDetail, ErrorItem, StreamErrorBody
 
@@ -31,7 +32,19 @@ def status_of(error: core.ZaffreError) -> int:
     return next((s for kind, s in _STATUS.items() if isinstance(error, kind)), 500)
 
 
-def render(error: core.ZaffreError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+class AzureErrorStyle:
+    """The dialect's `ErrorStyle`."""
+
+    def render(self, error: core.ZaffreError) -> tuple[int, Headers, bytes]:
+        """Status, headers and body: the `error` object first, then the flat fields."""
+        return render(error)
+
+    def render_event(self, error: core.ZaffreError) -> bytes:
+        """An event that loops over `choices` survive."""
+        return render_event(error)
+
+
+def render(error: core.ZaffreError) -> tuple[int, Headers, bytes]:
     """Status, headers and body of `error`: the `error` object first, then the flat fields."""
     status = status_of(error)
     code = _code_of(error)

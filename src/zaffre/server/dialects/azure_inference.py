@@ -4,9 +4,8 @@ import re
 import time
 import uuid
 from contextlib import aclosing
-from typing import TypeVar
 
-from msgspec import UNSET, Raw
+from msgspec import UNSET
 
 from zaffre.asgi.exchange import EVENT_STREAM, JSON, Send, send_stream, send_whole
 from zaffre.core.answers import gather
@@ -14,6 +13,8 @@ from zaffre.core.calls import EmbedCall, ImageEmbedCall, Operation
 from zaffre.core.errors import ExtraParameters, InvalidParameter, UnsupportedParameter
 from zaffre.routing.table import Deployment, Selector
 from zaffre.server.dialects.azure_stream import AnswerHead, chat_frames, text_frames
+from zaffre.server.dialects.common import Read, unknown_keys, without_field
+from zaffre.server.dialects.model_entries import model_entry, model_type
 from zaffre.server.request import Request
 from zaffre.service.gateway import Gateway
 from zaffre.translation import answers
@@ -27,9 +28,8 @@ from zaffre.wire import codec
 from zaffre.wire.chat import ChatRequest, ChatResponse
 from zaffre.wire.completions import CompletionRequest
 from zaffre.wire.embeddings import ENCODINGS, EmbeddingRequest, ImageEmbeddingRequest
-from zaffre.wire.models import ModelEntry, ModelInfo, ModelList
+from zaffre.wire.models import ModelInfo, ModelList
 
-MOUNTS = ("", "/v1", "/models", "/api/models")
 KNOWN_VERSIONS = (
     "2024-04-01-preview",
     "2024-05-01-preview",
@@ -82,8 +82,6 @@ EMBEDDING_FIELDS = frozenset(["input", "model", "dimensions", "encoding_format",
 WITHOUT_EFFECT = frozenset(("user", "metadata", "service_tier", "stream_options"))
 """Passed-through keys that ask nothing of a model: notes of the caller, and usage in streams, which
 this dialect always gives."""
-
-Read = TypeVar("Read", ChatRequest, CompletionRequest, EmbeddingRequest, ImageEmbeddingRequest)
 
 
 class AzureInference:
@@ -185,7 +183,7 @@ class AzureInference:
     async def models(self, request: Request, _body: bytes, send: Send) -> None:
         """GET /models."""
         self.check_version(request)
-        entries = [_entry(deployment) for deployment in self._gateway.table]
+        entries = [model_entry(deployment) for deployment in self._gateway.table]
         body = codec.encode(ModelList(entries))
         await send_whole(send, 200, [JSON, *request.answer_headers()], body)
 
@@ -205,27 +203,6 @@ class AzureInference:
         response.id, response.model = str(uuid.uuid4()), deployment.name
         headers = [JSON, *_headers(request, deployment)]
         await send_whole(send, 200, headers, codec.encode(response))
-
-
-def model_type(deployment: Deployment) -> str:
-    """The word for what a deployment does that every client and recording accepts (6.2)."""
-    operations = deployment.card.operations
-    if "chat" in operations:
-        return "chat-completion"
-    if "embed_images" in operations:
-        return "image-embeddings"
-    return "embeddings" if "embed" in operations else "completion"
-
-
-def _entry(deployment: Deployment) -> ModelEntry:
-    capabilities = deployment.capabilities
-    return ModelEntry(
-        id=deployment.name,
-        created=deployment.created,
-        owned_by=deployment.card.provider,
-        model_type=model_type(deployment),
-        capabilities=capabilities if capabilities is not None else {},
-    )
 
 
 def _selector(request: Request, model: str | None) -> Selector:
@@ -250,7 +227,7 @@ def _read(
 ) -> tuple[Read, dict[str, object]]:
     """The body's struct, and the passed-through keys that the struct has no field for."""
     root = codec.decode_root(body)
-    extras = [name for name, value in root.items() if name not in known and value != b"null"]
+    extras = unknown_keys(root, known)
     if not extras:
         return codec.decode(body, kind), {}
     match (request.header(b"extra-parameters") or "error").lower():
@@ -260,21 +237,13 @@ def _read(
             kept = {name: value for name, value in root.items() if name in known}
             return codec.decode(codec.encode(kept), kind), {}
         case "pass-through" | "allow":
-            return codec.decode(body, kind), _without_field(root, extras, kind)
+            return codec.decode(body, kind), without_field(root, extras, kind, WITHOUT_EFFECT)
         case other:
             raise InvalidParameter(
                 ("extra-parameters",),
                 other,
                 "The extra-parameters header must be 'error', 'drop' or 'pass-through'.",
             )
-
-
-def _without_field(root: dict[str, Raw], extras: list[str], kind: type[Read]) -> dict[str, object]:
-    return {
-        name: codec.decode_value(root[name])
-        for name in extras
-        if name not in kind.__struct_fields__ and name not in WITHOUT_EFFECT
-    }
 
 
 def _encoding(name: str | None) -> str:

@@ -1,0 +1,26 @@
+"""How a deployment looks in lists of models; all dialects list the same."""
+
+from zaffre.routing.table import Deployment
+from zaffre.wire import codec
+from zaffre.wire.models import ModelEntry
+
+
+def model_type(deployment: Deployment) -> str:
+    """The word for what a deployment does that every client and recording accepts (6.2)."""
+    operations = deployment.card.operations
+    if "chat" in operations:
+        return "chat-completion"
+    if "embed_images" in operations:
+        return "image-embeddings"
+    return "embeddings" if "embed" in operations else "completion"
+
+
+def model_entry(deployment: Deployment) -> ModelEntry:
+    """The deployment's row; its capabilities are empty until its engine has started once."""
+    return ModelEntry(
+        id=deployment.name,
+        created=deployment.created,
+        owned_by=deployment.card.provider,
+        model_type=model_type(deployment),
+        capabilities=codec.plain(deployment.capabilities) or {},
+    )

@@ -1,0 +1,127 @@
+"""Streams of the OpenAI family: chunks, and a usage chunk when it was asked for."""
+
+import secrets
+import string
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from msgspec import UNSET, Struct, UnsetType
+
+from zaffre.core.deltas import (
+    Delta,
+    Deltas,
+    Finish,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallDelta,
+    Usage,
+)
+from zaffre.translation.answers import write_logprobs, write_text_chunk, write_usage
+from zaffre.translation.chat_requests import write_call
+from zaffre.wire import codec, sse
+from zaffre.wire.chat import AnswerDelta, ChatChunk, ChunkChoice, LogprobsBody
+from zaffre.wire.usage import UsageBody
+
+_LETTERS = string.ascii_letters + string.digits
+
+
+def new_id(prefix: str) -> str:
+    """An id as OpenAI makes them: `prefix` and 29 letters and digits."""
+    return prefix + "".join(secrets.choice(_LETTERS) for _ in range(29))
+
+
+class StreamHead(Struct, frozen=True):
+    """What all chunks share."""
+
+    id: str
+    created: int
+    """Unix seconds."""
+    model: str
+    include_usage: bool
+    """Asked for by `stream_options`: null on every chunk, and a last chunk that has it."""
+
+
+class OpenAIChatStream:
+    """Writes one chat stream."""
+
+    def __init__(self, head: StreamHead) -> None:
+        self._head = head
+        self._calls: dict[int, int] = {}
+        """Tool calls per choice that has begun."""
+
+    def frames(self, delta: Delta) -> list[bytes]:
+        """The frames that `delta` causes."""
+        if isinstance(delta, Usage):
+            return [self._frame([], usage=write_usage(delta))] if self._head.include_usage else []
+        frames = []
+        role: str | UnsetType = UNSET
+        if delta.index not in self._calls:
+            self._calls[delta.index] = 0
+            if isinstance(delta, ToolCallDelta):
+                role = "assistant"  # the call itself is the first chunk
+            else:
+                first = AnswerDelta(role="assistant", content="")
+                frames.append(self._choice(delta.index, first))
+        match delta:
+            case TextDelta(text=text, index=index, logprobs=logprobs):
+                shown = write_logprobs(logprobs) if logprobs else UNSET
+                frames.append(self._choice(index, AnswerDelta(content=text), logprobs=shown))
+            case ReasoningDelta(text=text, index=index):
+                frames.append(self._choice(index, AnswerDelta(reasoning_content=text)))
+            case ToolCallDelta(call=call, index=index):
+                body = write_call(call, self._calls[index])
+                self._calls[index] += 1
+                frames.append(self._choice(index, AnswerDelta(role=role, tool_calls=[body])))
+            case Finish(reason=reason, index=index):
+                frames.append(self._choice(index, AnswerDelta(), finish_reason=reason))
+        return frames
+
+    def _choice(
+        self,
+        index: int,
+        delta: AnswerDelta,
+        *,
+        finish_reason: str | None = None,
+        logprobs: LogprobsBody | UnsetType = UNSET,
+    ) -> bytes:
+        return self._frame([ChunkChoice(index, delta, finish_reason, logprobs)])
+
+    def _frame(self, choices: list[ChunkChoice], usage: UsageBody | None = None) -> bytes:
+        head = self._head
+        chunk = ChatChunk(
+            id=head.id,
+            object="chat.completion.chunk",
+            created=head.created,
+            model=head.model,
+            choices=choices,
+            usage=usage if head.include_usage else UNSET,
+        )
+        return sse.frame(codec.encode(chunk))
+
+
+async def chat_frames(deltas: Deltas, head: StreamHead) -> AsyncGenerator[bytes, None]:
+    """The frames of a chat stream, up to and with its end marker."""
+    stream = OpenAIChatStream(head)
+    async with aclosing(deltas):
+        async for delta in deltas:
+            for frame in stream.frames(delta):
+                yield frame
+    yield sse.END
+
+
+async def text_frames(deltas: Deltas, head: StreamHead) -> AsyncGenerator[bytes, None]:
+    """The frames of a text completion stream, up to and with its end marker."""
+    offsets: dict[int, int] = {}
+    async with aclosing(deltas):
+        async for delta in deltas:
+            if isinstance(delta, Usage) and not head.include_usage:
+                continue
+            offset = 0 if isinstance(delta, Usage) else offsets.get(delta.index, 0)
+            chunk = write_text_chunk(delta, offset)
+            chunk.id, chunk.created, chunk.model = head.id, head.created, head.model
+            if head.include_usage and not isinstance(delta, Usage):
+                chunk.usage = None
+            if isinstance(delta, TextDelta):
+                offsets[delta.index] = offset + len(delta.text)
+            yield sse.frame(codec.encode(chunk))
+    yield sse.END

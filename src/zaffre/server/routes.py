@@ -1,0 +1,148 @@
+"""The routes, top to bottom: which path speaks which dialect, and what answers there.
+
+`/v1` belongs to two dialects. A request there speaks the Azure AI Model Inference dialect when it
+says so: with an `api-version`, one of that API's own headers, or the user agent of an Azure SDK.
+Otherwise it speaks OpenAI v1, with one thing added: a request without `model` gets the default.
+"""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from msgspec import structs
+
+from zaffre.asgi.exchange import Send
+from zaffre.core.errors import MethodNotAllowed, NotFound
+from zaffre.server.dialects.azure_errors import AzureErrorStyle
+from zaffre.server.dialects.azure_inference import AzureInference
+from zaffre.server.dialects.common import ErrorStyle
+from zaffre.server.dialects.openai import OpenAI
+from zaffre.server.dialects.openai_errors import OpenAIErrorStyle
+from zaffre.server.request import Request
+from zaffre.service.gateway import Gateway
+
+Handler = Callable[[Request, bytes, Send], Coroutine[Any, Any, None]]
+Methods = dict[str, Handler]
+
+AZURE_MOUNTS = ("", "/v1", "/models", "/api/models", "/inference")
+"""Base paths of the Azure AI Model Inference dialect (contract, section 9)."""
+OPENAI_MOUNTS = ("/openai/v1", "/v1")
+DEPLOYMENTS = "/openai/deployments/"
+_AZURE_HEADERS = (
+    b"extra-parameters",
+    b"azureml-model-deployment",
+    b"x-ms-model-mesh-model-name",
+)
+_AZURE_AGENTS = ("azsdk-", "azure-ai-inference")
+
+
+class Routes:
+    """Finds what answers a request, and in which style errors on its path look."""
+
+    def __init__(self, gateway: Gateway, *, strict_versions: bool = False) -> None:
+        azure = AzureInference(gateway, strict_versions=strict_versions)
+        v1 = OpenAI(gateway, azure=False)
+        shared = OpenAI(gateway, azure=False, default_model=True)
+        self._azure_style: ErrorStyle = AzureErrorStyle()
+        self._openai_style: ErrorStyle = OpenAIErrorStyle(azure=False)
+        self._deployment_style: ErrorStyle = OpenAIErrorStyle(azure=True)
+        self._azure: dict[str, Methods] = {}
+        for mount in AZURE_MOUNTS:
+            self._azure |= _azure_routes(mount, azure)
+        self._openai = _openai_routes("/openai/v1", v1) | _openai_routes("/v1", shared)
+        deployments = OpenAI(gateway, azure=True)
+        self._deployments: dict[str, Methods] = {
+            "chat/completions": {"POST": deployments.chat},
+            "completions": {"POST": deployments.complete},
+            "embeddings": {"POST": deployments.embed},
+        }
+        self._lists: dict[str, Methods] = {
+            "/openai/deployments": {"GET": deployments.models},
+            "/openai/models": {"GET": deployments.models},
+        }
+
+    def style(self, request: Request) -> ErrorStyle:
+        """How errors look on the request's path, known or not."""
+        path = request.path
+        if path.startswith("/openai/v1"):
+            return self._openai_style
+        if path.startswith("/openai/"):
+            return self._deployment_style
+        if path.startswith("/v1/") and not _speaks_azure(request, self._azure, self._openai):
+            return self._openai_style
+        return self._azure_style
+
+    def find(self, request: Request) -> tuple[Handler, Request]:
+        """What answers, and the request with what its path names.
+
+        Raises `NotFound` with the right base path, or `MethodNotAllowed`.
+        """
+        methods, name = self._methods(request)
+        if methods is None:
+            raise NotFound(self._not_found_text(request.path))
+        handler = methods.get(request.method)
+        if handler is None:
+            raise MethodNotAllowed(request.method, sorted(methods))
+        return handler, request if name is None else structs.replace(request, path_name=name)
+
+    def paths(self) -> list[str]:
+        """All fixed paths."""
+        return [*self._azure, *self._openai, *self._lists]
+
+    def _methods(self, request: Request) -> tuple[Methods | None, str | None]:
+        path = request.path
+        if path.startswith(DEPLOYMENTS):
+            name, _, operation = path.removeprefix(DEPLOYMENTS).partition("/")
+            return self._deployments.get(operation), name
+        if path in self._openai and not _speaks_azure(request, self._azure, self._openai):
+            return self._openai[path], None
+        for mount in OPENAI_MOUNTS:
+            prefix = f"{mount}/models/"
+            if path.startswith(prefix) and path not in self._azure:
+                return self._openai[f"{mount}/models/*"], path.removeprefix(prefix)
+        return self._azure.get(path) or self._lists.get(path), None
+
+    def _not_found_text(self, path: str) -> str:
+        operations = ("/chat/completions", "/images/embeddings", "/embeddings", "/completions")
+        right = next((o for o in (*operations, "/info", "/models") if path.endswith(o)), None)
+        if path.startswith(DEPLOYMENTS) or right is None:
+            return (
+                f"Path {path} was not found. Base paths here: / (Azure AI Model Inference),"
+                " /openai/deployments/NAME (Azure OpenAI), /openai/v1 (OpenAI)."
+            )
+        return f"Path {path} was not found; use {right}, or /openai/v1{right} as an OpenAI client."
+
+
+def _azure_routes(mount: str, azure: AzureInference) -> dict[str, Methods]:
+    listing = mount if mount.endswith("/models") else f"{mount}/models"
+    return {
+        f"{mount}/chat/completions": {"POST": azure.chat},
+        f"{mount}/completions": {"POST": azure.complete},
+        f"{mount}/embeddings": {"POST": azure.embed},
+        f"{mount}/images/embeddings": {"POST": azure.embed_images},
+        f"{mount}/info": {"GET": azure.info},
+        listing: {"GET": azure.models},
+    }
+
+
+def _openai_routes(mount: str, openai: OpenAI) -> dict[str, Methods]:
+    return {
+        f"{mount}/chat/completions": {"POST": openai.chat},
+        f"{mount}/completions": {"POST": openai.complete},
+        f"{mount}/embeddings": {"POST": openai.embed},
+        f"{mount}/models": {"GET": openai.models},
+        f"{mount}/models/*": {"GET": openai.model},
+    }
+
+
+def _speaks_azure(request: Request, azure: dict[str, Methods], openai: dict[str, Methods]) -> bool:
+    """The rule for paths that both dialects have; see the top of this module."""
+    if request.path in azure and request.path not in openai:
+        return True
+    if request.path not in azure:
+        return False
+    agent = (request.header(b"user-agent") or "").lower()
+    return (
+        "api-version" in request.query
+        or any(name in request.headers for name in _AZURE_HEADERS)
+        or any(name in agent for name in _AZURE_AGENTS)
+    )
