@@ -1,4 +1,4 @@
-"""Processes: what each kind of process may load, seen in a fresh interpreter."""
+"""Loading: what each kind of process may load, seen in a fresh interpreter."""
 
 import subprocess
 import sys
