@@ -9,6 +9,9 @@ import pytest
 from servers import RunningServer, running_server
 from zaffre.registry.store import default_home
 
+# So that a failing check in there shows its values, as one in a test does.
+pytest.register_assert_rewrite("azure_checks")
+
 ECHO_CONFIGURATION = """\
 deployments:
   - name: echo
