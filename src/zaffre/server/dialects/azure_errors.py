@@ -1,5 +1,7 @@
 """What errors look like in the Azure AI Model Inference dialect (contract, section 8)."""
 
+import reprlib
+
 from msgspec import UNSET
 
 from zaffre.core import errors as core
@@ -25,6 +27,10 @@ _RETRYABLE = (429, 503)
 """Only these may carry `Retry-After`: azure-core retries whatever has it (contract, 3.2)."""
 MAX_SHOWN = 256
 """Characters of an offending value that are shown again."""
+MAX_MESSAGE = 4096
+"""Characters of a message: names in it are the client's, and can be as long as its body."""
+_PLACES = {"api-version": "query", "extra-parameters": "header"}
+"""Parameters that are not in the body."""
 
 
 def status_of(error: core.ZaffreError) -> int:
@@ -47,13 +53,13 @@ class AzureErrorStyle:
 def render(error: core.ZaffreError) -> tuple[int, Headers, bytes]:
     """Status, headers and body of `error`: the `error` object first, then the flat fields."""
     status = status_of(error)
-    code = _code_of(error)
+    code, message = _code_of(error), _cut(error.message, MAX_MESSAGE)
     body = AzureErrorBody(
-        error=ErrorItem(code, error.message, status=status),
+        error=ErrorItem(code, message, status=status),
         status=status,
         code=code,
-        message=error.message,
-        detail=_detail(error),
+        message=message,
+        detail=_detail(error, message),
         statusCode=status if status == 401 else UNSET,
     )
     headers = [(b"x-ms-error-code", code.encode())]
@@ -68,7 +74,7 @@ def render(error: core.ZaffreError) -> tuple[int, Headers, bytes]:
 
 def render_event(error: core.ZaffreError) -> bytes:
     """The payload that tells of `error` in mid-stream."""
-    item = ErrorItem(_code_of(error), error.message, status=status_of(error))
+    item = ErrorItem(_code_of(error), _cut(error.message, MAX_MESSAGE), status=status_of(error))
     return codec.encode(StreamErrorBody(item))
 
 
@@ -79,19 +85,24 @@ def _code_of(error: core.ZaffreError) -> str:
     return error.code
 
 
-def _detail(error: core.ZaffreError) -> list[ErrorDetail] | str:
+def _detail(error: core.ZaffreError, message: str) -> list[ErrorDetail] | str:
     if isinstance(error, core.ExtraParameters):
-        return error.message  # as the service has it (contract, section 7)
+        return message  # as the service has it (contract, section 7)
     if not error.location:
         return []
+    place = "body"
+    if isinstance(error, core.InvalidParameter):
+        place = _PLACES.get(str(error.location[0]), place)
     shown = _shown(error.value)
-    return [ErrorDetail(["body", *error.location], shown, shown, error.message)]
+    return [ErrorDetail([place, *error.location], shown, shown, message)]
 
 
 def _shown(value: object) -> object:
-    if isinstance(value, str):
-        return value if len(value) <= MAX_SHOWN else value[:MAX_SHOWN] + "…"
     if value is None or isinstance(value, bool | int | float):
         return value
-    text = repr(value)
-    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"
+    # A list or object may be as deep and as long as the body; reprlib stops early.
+    return _cut(value if isinstance(value, str) else reprlib.repr(value), MAX_SHOWN)
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[:limit] + "…"

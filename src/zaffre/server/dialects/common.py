@@ -26,7 +26,7 @@ class ErrorStyle(Protocol):
 
 def unknown_keys(root: dict[str, Raw], known: frozenset[str]) -> list[str]:
     """The root keys outside `known`; null means absent."""
-    return [name for name, value in root.items() if name not in known and value != b"null"]
+    return [name for name, raw in root.items() if name not in known and bytes(raw) != b"null"]
 
 
 def without_field(
