@@ -5,6 +5,7 @@ import sys
 import typer
 
 from zaffre import __version__
+from zaffre.cli.dev_cert import dev_cert
 from zaffre.cli.models import app as models
 from zaffre.cli.serve import serve
 from zaffre.core.errors import ZaffreError
@@ -12,6 +13,7 @@ from zaffre.core.errors import ZaffreError
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(models, name="models")
 app.command()(serve)
+app.command()(dev_cert)
 
 
 @app.callback()

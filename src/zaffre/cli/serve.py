@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import socket
+import ssl
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,7 @@ from zaffre.auth.keys import HashedKey, KeyChain, hash_key
 from zaffre.boot import MIB, Plan, RunningGateway, declarations_of, make_plans
 from zaffre.cli.models import pull_with_progress
 from zaffre.config.file import ConfigFile, read_config
-from zaffre.config.settings import ConfigurationError, Settings, load_settings
+from zaffre.config.settings import ConfigurationError, Settings, Value, load_settings
 from zaffre.registry.catalogue import catalogue
 from zaffre.registry.store import ModelStore, default_home
 from zaffre.routing.table import Deployment
@@ -28,17 +29,26 @@ KEEP_ALIVE_S = 75
 """As long as common proxies keep theirs, so that they close first."""
 
 
-def serve(
+def serve(  # noqa: PLR0913, PLR0917 - one parameter per flag
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
     key: Annotated[str | None, typer.Option(help="The API key to accept.")] = None,
     file: Annotated[Path | None, typer.Option("--file", "-f", help="Configuration file.")] = None,
+    tls_cert: Annotated[str | None, typer.Option(help="Certificate chain, in PEM.")] = None,
+    tls_key: Annotated[str | None, typer.Option(help="Its private key, in PEM.")] = None,
     new_key: Annotated[bool, typer.Option("--new-key", help="Make and print a new key.")] = False,
     log_level: Annotated[str | None, typer.Option(help="debug, info or warning.")] = None,
 ) -> None:
     """Serve models over the Azure AI Model Inference API."""
     config = read_config(file) if file else ConfigFile()
-    flags = {"host": host, "port": port, "key": key, "log_level": log_level}
+    flags: dict[str, Value] = {
+        "host": host,
+        "port": port,
+        "key": key,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
+        "log_level": log_level,
+    }
     settings = load_settings(flags, os.environ, config.settings)
     logging.basicConfig(
         level=settings.text("log_level").upper(),
@@ -47,6 +57,7 @@ def serve(
     server_log = logging.getLogger("uvicorn.error")
     server_log.setLevel(logging.WARNING)
     server_log.addFilter(_expected_cut)
+    _check_tls(settings)
     home = default_home(os.environ)
     store = ModelStore(home)
     declarations = declarations_of(config)
@@ -80,7 +91,8 @@ async def _run(
     tasks: list[asyncio.Task[None]] = []
 
     def on_listening(port: int) -> None:
-        url = f"http://{_reachable(settings.text('host'))}:{port}"
+        scheme = "https" if settings.values["tls_cert"] else "http"
+        url = f"{scheme}://{_reachable(settings.text('host'))}:{port}"
         print(f"Zaffre {__version__} listens on {url}", flush=True)
         for plan in plans:
             print(f"  loading {plan.declaration.name} on {plan.engine}: {plan.reason}", flush=True)
@@ -92,6 +104,8 @@ async def _run(
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=DRAIN_S,
             limit_concurrency=settings.whole("max_connections"),
+            ssl_certfile=settings.optional_text("tls_cert"),
+            ssl_keyfile=settings.optional_text("tls_key"),
         ),
         on_listening,
     )
@@ -150,6 +164,19 @@ Or in Python (pip install azure-ai-inference):
     answer = client.complete(messages=[UserMessage("What is the capital of France?")])
     print(answer.choices[0].message.content)
 """
+
+
+def _check_tls(settings: Settings) -> None:
+    """Certificate and key belong together and must load. Raises `ConfigurationError`."""
+    certificate, key = settings.optional_text("tls_cert"), settings.optional_text("tls_key")
+    if certificate is None and key is None:
+        return
+    if certificate is None or key is None:
+        raise ConfigurationError("tls_cert and tls_key are needed together.")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(f"tls_cert and tls_key cannot be used: {error}.") from None
 
 
 def _pull_missing(store: ModelStore, wanted: list[str]) -> None:

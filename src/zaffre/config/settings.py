@@ -40,6 +40,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("host", str, "127.0.0.1", "Address to listen on."),
     Setting("port", int, 8080, "Port to listen on; 0 takes a free one.", minimum=0),
     Setting("key", str, None, "The API key, instead of a generated one.", secret=True),
+    Setting("tls_cert", str, None, "Certificate chain in PEM; with `tls_key`, serves https."),
+    Setting("tls_key", str, None, "Private key in PEM of `tls_cert`."),
     Setting(
         "api_version",
         str,
@@ -82,6 +84,11 @@ class Settings(Struct, frozen=True):
     def text(self, name: str) -> str:
         """A setting that is text."""
         return str(self.values[name])
+
+    def optional_text(self, name: str) -> str | None:
+        """A setting that is text, or not set."""
+        value = self.values[name]
+        return None if value is None else str(value)
 
     def whole(self, name: str) -> int:
         """A setting that is a whole number."""

@@ -17,6 +17,7 @@ from zaffre.server.dialects.azure_inference import AzureInference
 from zaffre.server.dialects.common import ErrorStyle
 from zaffre.server.dialects.openai import OpenAI
 from zaffre.server.dialects.openai_errors import OpenAIErrorStyle
+from zaffre.server.dialects.openai_responses import Responses
 from zaffre.server.request import Request
 from zaffre.service.gateway import Gateway
 
@@ -48,12 +49,16 @@ class Routes:
         self._azure: dict[str, Methods] = {}
         for mount in AZURE_MOUNTS:
             self._azure |= _azure_routes(mount, azure)
-        self._openai = _openai_routes("/openai/v1", v1) | _openai_routes("/v1", shared)
+        self._openai = {
+            **_openai_routes("/openai/v1", v1, Responses(gateway, v1)),
+            **_openai_routes("/v1", shared, Responses(gateway, shared)),
+        }
         deployments = OpenAI(gateway, azure=True)
         self._deployments: dict[str, Methods] = {
             "chat/completions": {"POST": deployments.chat},
             "completions": {"POST": deployments.complete},
             "embeddings": {"POST": deployments.embed},
+            "responses": {"POST": Responses(gateway, deployments).respond},
         }
         self._lists: dict[str, Methods] = {
             "/openai/deployments": {"GET": deployments.models},
@@ -124,11 +129,12 @@ def _azure_routes(mount: str, azure: AzureInference) -> dict[str, Methods]:
     }
 
 
-def _openai_routes(mount: str, openai: OpenAI) -> dict[str, Methods]:
+def _openai_routes(mount: str, openai: OpenAI, responses: Responses) -> dict[str, Methods]:
     return {
         f"{mount}/chat/completions": {"POST": openai.chat},
         f"{mount}/completions": {"POST": openai.complete},
         f"{mount}/embeddings": {"POST": openai.embed},
+        f"{mount}/responses": {"POST": responses.respond},
         f"{mount}/models": {"GET": openai.models},
         f"{mount}/models/*": {"GET": openai.model},
     }

@@ -4,13 +4,14 @@ the path does. Everything else is the same, but for the words of a few errors.
 
 import time
 from contextlib import aclosing
+from typing import TypeVar
 
 from zaffre.asgi.exchange import EVENT_STREAM, JSON, Send, send_stream, send_whole
 from zaffre.core.answers import gather
 from zaffre.core.calls import Operation
 from zaffre.core.errors import InvalidParameter, InvalidRequest
 from zaffre.routing.table import Deployment, Selector
-from zaffre.server.dialects.common import Read, unknown_keys
+from zaffre.server.dialects.common import unknown_keys
 from zaffre.server.dialects.model_entries import model_entry
 from zaffre.server.dialects.openai_stream import StreamHead, chat_frames, new_id, text_frames
 from zaffre.server.request import Request
@@ -23,6 +24,7 @@ from zaffre.wire.chat import ChatRequest, StreamOptions
 from zaffre.wire.completions import CompletionRequest
 from zaffre.wire.embeddings import EmbeddingRequest
 from zaffre.wire.models import ModelList
+from zaffre.wire.responses import ResponsesRequest
 
 MAX_STOPS = 4
 MAX_TOP_LOGPROBS = 20
@@ -37,6 +39,9 @@ FIXED = {"store": (False,), "service_tier": ("auto", "default"), "verbosity": ("
 _ENCODINGS = ("float", "base64")
 
 
+Body = TypeVar("Body", ChatRequest, CompletionRequest, EmbeddingRequest, ResponsesRequest)
+
+
 class OpenAI:
     """Answers the family's operations from one gateway."""
 
@@ -47,7 +52,7 @@ class OpenAI:
 
     async def chat(self, request: Request, body: bytes, send: Send) -> None:
         """POST /chat/completions."""
-        parsed = _read(body, ChatRequest)
+        parsed = read_known(body, ChatRequest)
         _check_stops(parsed.stop)
         if (parsed.top_logprobs or 0) > MAX_TOP_LOGPROBS:
             raise InvalidParameter(
@@ -58,7 +63,7 @@ class OpenAI:
         stream = bool(parsed.stream)
         deltas = self._gateway.generate(deployment, call, stream=stream)
         head = _head("chatcmpl-", deployment, parsed.stream_options)
-        headers = self._headers(request, deployment)
+        headers = self.headers(request, deployment)
         if stream:
             await send_stream(send, [EVENT_STREAM, *headers], chat_frames(deltas, head))
             return
@@ -70,7 +75,7 @@ class OpenAI:
 
     async def complete(self, request: Request, body: bytes, send: Send) -> None:
         """POST /completions."""
-        parsed = _read(body, CompletionRequest)
+        parsed = read_known(body, CompletionRequest)
         _check_stops(parsed.stop)
         deployment = self.choose(request, parsed.model, "complete")
         if parsed.max_tokens is None:
@@ -79,7 +84,7 @@ class OpenAI:
         stream = bool(parsed.stream)
         deltas = self._gateway.generate(deployment, call, stream=stream)
         head = _head("cmpl-", deployment, parsed.stream_options)
-        headers = self._headers(request, deployment)
+        headers = self.headers(request, deployment)
         if stream:
             await send_stream(send, [EVENT_STREAM, *headers], text_frames(deltas, head))
             return
@@ -90,7 +95,7 @@ class OpenAI:
 
     async def embed(self, request: Request, body: bytes, send: Send) -> None:
         """POST /embeddings."""
-        parsed = _read(body, EmbeddingRequest)
+        parsed = read_known(body, EmbeddingRequest)
         encoding = parsed.encoding_format or "float"
         if encoding not in _ENCODINGS:
             raise InvalidParameter(
@@ -106,7 +111,7 @@ class OpenAI:
         vectors = await self._gateway.embed(deployment, call)
         response = answers.write_embeddings(vectors, encoding)
         response.model = deployment.name
-        headers = [JSON, *self._headers(request, deployment)]
+        headers = [JSON, *self.headers(request, deployment)]
         await send_whole(send, 200, headers, codec.encode(response))
 
     async def models(self, request: Request, _body: bytes, send: Send) -> None:
@@ -127,12 +132,13 @@ class OpenAI:
             raise InvalidRequest("You must provide a model parameter.", ("model",))
         return self._gateway.choose(Selector(deployment=name or None), operation)
 
-    def _headers(self, request: Request, deployment: Deployment) -> list[tuple[bytes, bytes]]:
+    def headers(self, request: Request, deployment: Deployment) -> list[tuple[bytes, bytes]]:
+        """The headers of an answer."""
         name = deployment.name.encode()
         return [*request.answer_headers(), (b"x-ms-deployment-name", name)]
 
 
-def _read(body: bytes, kind: type[Read]) -> Read:
+def read_known(body: bytes, kind: type[Body]) -> Body:
     """The body's struct. Raises `InvalidRequest` for a key that would be ignored."""
     root = codec.decode_root(body)
     for name in unknown_keys(root, frozenset(kind.__struct_fields__) | WITHOUT_EFFECT):
