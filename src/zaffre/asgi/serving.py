@@ -1,4 +1,4 @@
-"""The HTTP server under gateway and worker: uvicorn, with bounds it lacks and an orderly end."""
+"""The HTTP server under gateway and worker: uvicorn, with an orderly end."""
 
 import asyncio
 import signal
@@ -7,48 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-MAX_HEAD_BYTES = 64 * 1024
-"""Request line and headers together; the largest that Azure's gateways take is 32 KiB."""
-HEAD_TIMEOUT_S = 30.0
-"""From the first moment of a connection to the end of its first request's headers."""
-
-
-class BoundedHttpProtocol(HttpToolsProtocol):
-    """uvicorn's fast protocol bounds neither the size of headers nor the wait for them."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the clock."""
-        self._head_bytes = 0
-        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, transport.close)
-        super().connection_made(transport)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock."""
-        self._head_timer.cancel()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        """Count what comes before the headers are complete."""
-        self._head_bytes += len(data)
-        if self._head_bytes > MAX_HEAD_BYTES and not self._head_complete:
-            self.send_400_response("The headers are too large.")
-            return
-        super().data_received(data)
-
-    _head_complete = False
-
-    def on_message_begin(self) -> None:
-        """A new request: count anew."""
-        self._head_complete, self._head_bytes = False, 0
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        """The rest is body, which the application bounds."""
-        self._head_complete = True
-        self._head_timer.cancel()
-        super().on_headers_complete()
+from zaffre.asgi.protocol import BoundedHttpProtocol
 
 
 class HttpServer(uvicorn.Server):
