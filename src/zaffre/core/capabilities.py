@@ -31,8 +31,9 @@ from zaffre.core.errors import OperationNotSupported, OutOfRange, UnsupportedPar
 class Range(Struct, frozen=True):
     """Inclusive bounds of a numeric parameter; None where there is no bound."""
 
-    minimum: float | None = None
-    maximum: float | None = None
+    # A whole number stays one on its way from worker to gateway: 2**63 - 1 has no float.
+    minimum: int | float | None = None
+    maximum: int | float | None = None
 
     def __contains__(self, value: float) -> bool:
         """Whether `value` lies within the bounds."""
@@ -47,7 +48,7 @@ GENERATION_PARAMETERS: dict[str, Range] = {
     "top_p": Range(0, 1),
     "frequency_penalty": Range(-2, 2),
     "presence_penalty": Range(-2, 2),
-    "max_tokens": Range(0),
+    "max_tokens": Range(0, 2**31 - 1),
     "stop": ANY,
     "seed": Range(-(2**63), 2**63 - 1),
 }
@@ -248,9 +249,5 @@ def _unsupported(name: str, value: object, capabilities: Capabilities) -> Unsupp
 def _range_text(name: str, allowed: Range) -> str:
     low, high = allowed.minimum, allowed.maximum
     if low is not None and high is not None:
-        return f"'{name}' must be between {low:g} and {high:g}."
-    return (
-        f"'{name}' must be at least {low:g}."
-        if low is not None
-        else f"'{name}' must be at most {high:g}."
-    )
+        return f"'{name}' must be between {low} and {high}."
+    return f"'{name}' must be at least {low}." if high is None else f"'{name}' is at most {high}."

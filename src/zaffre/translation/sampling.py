@@ -1,11 +1,14 @@
 """Sampling parameters: wire to core and back. Chat and completions share their names."""
 
+import re
+
 from zaffre.core.calls import Sampling
 from zaffre.core.errors import InvalidParameter
 from zaffre.wire.chat import ChatRequest
 from zaffre.wire.completions import CompletionRequest
 
 MAX_STOPS = 16
+TOKEN_ID = re.compile(r"[0-9]{1,10}")
 _PLAIN = (
     "temperature",
     "top_p",
@@ -48,7 +51,7 @@ def _read_bias(bias: dict[str, float] | None) -> dict[int, float] | None:
     if not bias:
         return None
     for token, value in bias.items():
-        if not token.isdecimal():
+        if not TOKEN_ID.fullmatch(token):
             raise InvalidParameter(("logit_bias", token), value, "Keys are token ids.")
         if not -100 <= value <= 100:
             raise InvalidParameter(("logit_bias", token), value, "A bias is from -100 to 100.")

@@ -94,7 +94,8 @@ def _detail(error: core.ZaffreError, message: str) -> list[ErrorDetail] | str:
     if isinstance(error, core.InvalidParameter):
         place = _PLACES.get(str(error.location[0]), place)
     shown = _shown(error.value)
-    return [ErrorDetail([place, *error.location], shown, shown, message)]
+    path = [_cut(step, MAX_SHOWN) if isinstance(step, str) else step for step in error.location]
+    return [ErrorDetail([place, *path], shown, shown, message)]
 
 
 def _shown(value: object) -> object:
