@@ -4,16 +4,18 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import cast
 
 from msgspec import Struct
 
 from zaffre.config.file import ConfigFile, DeploymentDeclaration
-from zaffre.config.settings import Settings
+from zaffre.config.settings import ConfigurationError, Settings
 from zaffre.core.calls import OPERATIONS, Operation
 from zaffre.core.cards import ModelCard
 from zaffre.core.engine import EngineSpec
+from zaffre.core.media import MediaFetcher
 from zaffre.registry import catalogue
 from zaffre.registry.detect import choose, detect
 from zaffre.registry.launcher import SocketFolder, Started, WorkerSupervisor
@@ -88,7 +90,8 @@ class RunningGateway:
             for plan, deployment in zip(plans, self.deployments, strict=True)
         ]
         chosen = {cast("Operation", operation): name for operation, name in defaults.items()}
-        self.gateway = Gateway(Table(self.deployments, chosen))
+        self._media = _media_fetcher(settings)
+        self.gateway = Gateway(Table(self.deployments, chosen), self._media)
 
     def start(self) -> None:
         """Start all workers; returns at once."""
@@ -110,6 +113,8 @@ class RunningGateway:
         await asyncio.gather(*(supervisor.stop() for supervisor in self._supervisors))
         await asyncio.gather(*(client.aclose() for client in self._clients.values()))
         await asyncio.gather(*self._closing)
+        if self._media is not None:
+            self._media.close()
         self._sockets.remove()
 
     def _deployment(self, plan: Plan, created: int) -> Deployment:
@@ -170,6 +175,25 @@ class RunningGateway:
 def declarations_of(config: ConfigFile) -> list[DeploymentDeclaration]:
     """The deployments of a file; the starters when it declares none."""
     return list(config.deployments) or starter_declarations()
+
+
+def _media_fetcher(settings: Settings) -> MediaFetcher | None:
+    """The fetcher, where hosts are named. Its libraries are loaded for nobody else."""
+    hosts = [host.strip() for host in settings.text("media_hosts").split(",") if host.strip()]
+    if not hosts:
+        return None
+    try:
+        module = import_module("zaffre.upstream.media")
+    except ModuleNotFoundError as missing:
+        raise ConfigurationError(
+            f"media_hosts needs the package '{missing.name}': pip install 'zaffre[media]'."
+        ) from None
+    fetcher: MediaFetcher = module.GuardedFetcher(
+        hosts,
+        max_bytes=settings.whole("media_max_mib") * MIB,
+        timeout_s=settings.number("media_timeout_s"),
+    )
+    return fetcher
 
 
 def _spare_threads() -> int:

@@ -58,6 +58,15 @@ SETTINGS: tuple[Setting, ...] = (
         "Longest wait, in seconds, for a model's first byte and between two of its bytes.",
         minimum=0.1,
     ),
+    Setting(
+        "media_hosts",
+        str,
+        "",
+        "Hosts, with their subdomains, from which images and audio in a conversation are fetched:"
+        " names with commas between, or `*` for any public host. Empty: nothing is fetched.",
+    ),
+    Setting("media_max_mib", int, 10, "Largest file that is fetched, in MiB.", minimum=1),
+    Setting("media_timeout_s", float, 10.0, "Longest time for a fetch, in seconds.", minimum=0.1),
     Setting("max_connections", int, 2048, "Connections at a time; more get 503.", minimum=1),
     Setting("slots", int, 16, "Requests that a model works on at the same time.", minimum=1),
     Setting("max_waiting", int, 256, "Requests per model that may wait; more get 429.", minimum=0),

@@ -187,10 +187,6 @@ def _check_parts(call: ChatCall, capabilities: Capabilities) -> None:
                 raise UnsupportedParameter(
                     where, kind, f"{capabilities.model} does not take {kind} content."
                 )
-            if isinstance(part, MediaReference):
-                raise UnsupportedParameter(
-                    where, part.url, f"Remote {kind}s are not fetched; send a data URL instead."
-                )
 
 
 def _kind_of(part: Part) -> str:

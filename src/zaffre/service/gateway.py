@@ -9,8 +9,10 @@ from zaffre.core.capabilities import Capabilities, check
 from zaffre.core.deltas import Deltas, Embeddings
 from zaffre.core.engine import Health
 from zaffre.core.errors import EngineFailed, ZaffreError
+from zaffre.core.media import MediaFetcher
 from zaffre.routing.replicas import ready_client
 from zaffre.routing.table import Deployment, Selector, Table
+from zaffre.service.media import with_media
 
 
 class ReplicaStatus(Struct, frozen=True):
@@ -31,8 +33,9 @@ class ReplicaStatus(Struct, frozen=True):
 class Gateway:
     """The use cases over one table of deployments."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, media: MediaFetcher | None = None) -> None:
         self.table = table
+        self._media = media
 
     def choose(self, selector: Selector, operation: Operation) -> Deployment:
         """The deployment that will answer; see `Table.resolve`."""
@@ -48,6 +51,8 @@ class Gateway:
         with deployment.replica.borrowed():
             client = await ready_client(deployment.replica)
             check(call, _capabilities(deployment))
+            if isinstance(call, ChatCall):
+                call = await with_media(call, self._media)
             deltas = (
                 client.chat(call, stream=stream)
                 if isinstance(call, ChatCall)
