@@ -66,13 +66,15 @@ class GatewayApp:
             body = await self._read_body(request, receive)
             await run_until_disconnect(receive, handle(request, body, answer.send))
         except ClientDisconnectedError:
-            log.info("%s %s %s: the client went away", request.id, request.method, request.path)
+            log.info("%s %s %r: the client went away", request.id, request.method, request.path)
         except ZaffreError as error:
             await answer.fail(error)
         except codec.MalformedError as malformed:
-            await answer.fail(InvalidRequest(malformed.message, malformed.location))
+            await answer.fail(
+                InvalidRequest(malformed.message, malformed.location, malformed.value)
+            )
         except Exception:  # the fence: no bug of ours may leak a traceback or close in silence
-            log.exception("%s %s %s", request.id, request.method, request.path)
+            log.exception("%s %s %r", request.id, request.method, request.path)
             await answer.fail(
                 ZaffreError(f"Internal error; the server's log has it as {request.id}.")
             )

@@ -8,6 +8,8 @@ from msgspec import Struct
 from zaffre.asgi.exchange import Scope
 
 _ECHOABLE = re.compile(rb"[\x21-\x7e]{1,256}")
+MAX_QUERY_FIELDS = 100
+"""What comes after these is not read."""
 
 
 class Request(Struct, frozen=True, kw_only=True):
@@ -51,10 +53,11 @@ def read_request(scope: Scope, request_id: str) -> Request:
         headers.setdefault(name, value)
     path = scope["path"]
     query = scope["query_string"].decode("latin-1")
+    fields = "&".join(query.split("&", MAX_QUERY_FIELDS)[:MAX_QUERY_FIELDS])
     return Request(
         id=request_id,
         method=scope["method"],
         path=path.rstrip("/") or "/",
-        query=parse_qs(query, keep_blank_values=True, max_num_fields=100) if query else {},
+        query=parse_qs(fields, keep_blank_values=True) if fields else {},
         headers=headers,
     )

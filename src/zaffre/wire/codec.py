@@ -9,23 +9,35 @@ T = TypeVar("T")
 _LOCATION = re.compile(r" - at `(?:key in )?\$(?P<path>[^`]*)`$")
 _STEP = re.compile(r"\.(?P<name>[^.\[]+)|\[(?P<index>\d+)\]|\[(?P<any>\.\.\.)\]")
 _encoder = msgspec.json.Encoder()
+MAX_REREAD_BYTES = 64 * 1024
 
 
 class MalformedError(ValueError):
     """Bytes that are not JSON, or JSON that is not the struct asked for.
 
     `location` leads to the value in question: field names and list positions from the root.
+    `value` is what stands there; None in a large body, which is not worth a second reading.
     """
 
-    def __init__(self, message: str, location: tuple[str | int, ...] = ()) -> None:
+    def __init__(
+        self, message: str, location: tuple[str | int, ...] = (), value: object = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.location = location
+        self.value = value
 
 
 def encode(value: object) -> bytes:
-    """JSON for `value`, in UTF-8 on one line; floats keep their shortest form."""
-    return _encoder.encode(value)
+    """JSON for `value`, in UTF-8 on one line; floats keep their shortest form.
+
+    Raises `MalformedError` for what was decoded just within Python's bound on recursion, but has to
+    be encoded a few calls deeper.
+    """
+    try:
+        return _encoder.encode(value)
+    except RecursionError:
+        raise MalformedError("The body is nested too deeply.") from None
 
 
 def plain(value: object) -> Any:  # noqa: ANN401 - dictionaries, lists and scalars
@@ -38,7 +50,7 @@ def decode(content: bytes | msgspec.Raw, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(content, type=kind)
     except msgspec.ValidationError as invalid:
-        raise _located(str(invalid)) from None
+        raise _located(str(invalid), content) from None
     except msgspec.DecodeError as broken:
         raise MalformedError(f"The body is not valid JSON: {broken}.") from None
     except UnicodeDecodeError:
@@ -57,7 +69,7 @@ def decode_value(content: msgspec.Raw) -> Any:  # noqa: ANN401 - any JSON value 
     return decode(content, object)
 
 
-def _located(text: str) -> MalformedError:
+def _located(text: str, content: bytes | msgspec.Raw) -> MalformedError:
     match = _LOCATION.search(text)
     if match is None:
         return MalformedError(f"{text}.")
@@ -68,4 +80,17 @@ def _located(text: str) -> MalformedError:
         elif step["index"] is not None:
             location.append(int(step["index"]))
     where = ".".join(map(str, location)) or "body"
-    return MalformedError(f"Invalid value for '{where}': {text[: match.start()]}.", tuple(location))
+    message = f"Invalid value for '{where}': {text[: match.start()]}."
+    return MalformedError(message, tuple(location), _value_at(location, content))
+
+
+def _value_at(location: list[str | int], content: bytes | msgspec.Raw) -> object:
+    if len(bytes(content)) > MAX_REREAD_BYTES:
+        return None
+    try:
+        value: Any = msgspec.json.decode(content)
+        for step in location:
+            value = value[step]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, LookupError, TypeError):
+        return None  # there is more wrong with it than the type of one value
+    return value

@@ -109,7 +109,9 @@ class WorkerApp:
         except ZaffreError as error:
             await sender.fail(error)
         except codec.MalformedError as malformed:
-            await sender.fail(InvalidRequest(malformed.message, malformed.location))
+            await sender.fail(
+                InvalidRequest(malformed.message, malformed.location, malformed.value)
+            )
         except Exception:  # the fence: an engine's bug must not look like a closed connection
             log.exception("the engine broke")
             await sender.fail(EngineFailed("The engine broke on this request."))
