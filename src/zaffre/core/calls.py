@@ -118,9 +118,9 @@ class Sampling(Struct, frozen=True):
     """
 
     temperature: float | None = None
-    """0 (greedy) to 2; 1 when absent."""
+    """0 (greedy) to 2; when absent, the model card's, or 1."""
     top_p: float | None = None
-    """0 to 1; 1 when absent."""
+    """0 to 1; when absent, the model card's, or 1."""
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
     """-2 to 2; 0 when absent."""

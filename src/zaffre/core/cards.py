@@ -33,5 +33,8 @@ class ModelCard(Struct, frozen=True, kw_only=True):
     """What happens to an embedding input longer than the context."""
     pooling: Literal["mean", "cls", "last"] = "mean"
     normalize: bool = True
+    temperature: float | None = None
+    top_p: float | None = None
+    """What the model's makers recommend; used where a request says nothing."""
     chat_template: str | None = None
     """Jinja template that replaces the one in the files."""

@@ -1,11 +1,13 @@
 """What the gateway can do: chat, complete, embed, describe. Reads like the story of a request."""
 
 from contextlib import aclosing
+from typing import TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from zaffre.core.calls import ChatCall, CompletionCall, EmbedCall, ImageEmbedCall, Operation
 from zaffre.core.capabilities import Capabilities, check
+from zaffre.core.cards import ModelCard
 from zaffre.core.deltas import Deltas, Embeddings
 from zaffre.core.engine import Health
 from zaffre.core.errors import EngineFailed, ZaffreError
@@ -13,6 +15,9 @@ from zaffre.core.media import MediaFetcher
 from zaffre.routing.replicas import ready_client
 from zaffre.routing.table import Deployment, Selector, Table
 from zaffre.service.media import with_media
+
+
+Generation = TypeVar("Generation", ChatCall, CompletionCall)
 
 
 class ReplicaStatus(Struct, frozen=True):
@@ -51,6 +56,7 @@ class Gateway:
         with deployment.replica.borrowed():
             client = await ready_client(deployment.replica)
             check(call, _capabilities(deployment))
+            call = _with_recommended(call, deployment.card)
             if isinstance(call, ChatCall):
                 call = await with_media(call, self._media)
             deltas = (
@@ -93,6 +99,16 @@ class Gateway:
             replica.restarts,
             replica.cause,
         )
+
+
+def _with_recommended(call: Generation, card: ModelCard) -> Generation:
+    """`call` with what the model's makers recommend where the client did not choose."""
+    sampling = call.sampling
+    if sampling.temperature is None:
+        sampling = structs.replace(sampling, temperature=card.temperature)
+    if sampling.top_p is None:
+        sampling = structs.replace(sampling, top_p=card.top_p)
+    return structs.replace(call, sampling=sampling)
 
 
 def _capabilities(deployment: Deployment) -> Capabilities:
