@@ -19,6 +19,7 @@ from zaffre.cli.models import pull_with_progress
 from zaffre.config.file import ConfigFile, read_config
 from zaffre.config.settings import ConfigurationError, Settings, Value, load_settings
 from zaffre.registry.catalogue import catalogue
+from zaffre.registry.pull import has_other_card
 from zaffre.registry.store import ModelStore, default_home
 from zaffre.routing.table import Deployment
 from zaffre.server.app import GatewayApp
@@ -180,9 +181,14 @@ def _check_tls(settings: Settings) -> None:
 
 
 def _pull_missing(store: ModelStore, wanted: list[str]) -> None:
-    """Bring the models of the catalogue that are wanted and not here yet."""
-    here = {model.card.name for model in store.installed()}
-    missing = [m for m in catalogue() if m.name in wanted and m.name not in here]
+    """Bring the models of the catalogue that are wanted and not here yet, and today's cards.
+
+    A newer version of a model that is here is left to `zaffre models pull`: a start needs no
+    network.
+    """
+    here = {model.card.name: model for model in store.installed()}
+    asked = [model for model in catalogue() if model.name in wanted]
+    missing = [m for m in asked if m.name not in here or has_other_card(here[m.name], m)]
     if missing:
         pull_with_progress(store, missing)
 

@@ -71,6 +71,12 @@ def is_current(installed: InstalledModel, model: CatalogueModel) -> bool:
     return origin is not None and origin.recipe == model.recipe and installed.card == model.card
 
 
+def has_other_card(installed: InstalledModel, model: CatalogueModel) -> bool:
+    """Whether the files of `installed` are today's and only its card is not: no download needed."""
+    origin = installed.origin
+    return origin is not None and origin.recipe == model.recipe and installed.card != model.card
+
+
 class _Pull:
     """One pull, under the model's lock."""
 

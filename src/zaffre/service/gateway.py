@@ -1,11 +1,17 @@
 """What the gateway can do: chat, complete, embed, describe. Reads like the story of a request."""
 
 from contextlib import aclosing
-from typing import TypeVar
 
 from msgspec import Struct, structs
 
-from zaffre.core.calls import ChatCall, CompletionCall, EmbedCall, ImageEmbedCall, Operation
+from zaffre.core.calls import (
+    ChatCall,
+    CompletionCall,
+    EmbedCall,
+    GenerationCall,
+    ImageEmbedCall,
+    Operation,
+)
 from zaffre.core.capabilities import Capabilities, check
 from zaffre.core.cards import ModelCard
 from zaffre.core.deltas import Deltas, Embeddings
@@ -15,9 +21,6 @@ from zaffre.core.media import MediaFetcher
 from zaffre.routing.replicas import ready_client
 from zaffre.routing.table import Deployment, Selector, Table
 from zaffre.service.media import with_media
-
-
-Generation = TypeVar("Generation", ChatCall, CompletionCall)
 
 
 class ReplicaStatus(Struct, frozen=True):
@@ -101,7 +104,7 @@ class Gateway:
         )
 
 
-def _with_recommended(call: Generation, card: ModelCard) -> Generation:
+def _with_recommended(call: GenerationCall, card: ModelCard) -> GenerationCall:
     """`call` with what the model's makers recommend where the client did not choose."""
     sampling = call.sampling
     if sampling.temperature is None:
