@@ -45,6 +45,7 @@ class OnnxEngine:
     def __init__(self, spec: EngineSpec) -> None:
         self._spec = spec
         self._running: tuple[OnnxModel, Batcher] | None = None
+        self._closed = False
         self._max_waiting_inputs = 0
         self._calls = 0
         self._inputs = 0
@@ -71,9 +72,10 @@ class OnnxEngine:
     async def aclose(self) -> None:
         """Let the running batch end, refuse the rest and free the networks."""
         running, self._running = self._running, None
-        self._preparing.shutdown(wait=False, cancel_futures=True)
+        self._closed = True
+        self._preparing.shutdown(wait=False)
         if running is not None:
-            await asyncio.to_thread(running[1].close)
+            await running[1].aclose()
 
     async def embed(self, call: EmbedCall) -> Embeddings:
         """Embed texts.
@@ -146,6 +148,8 @@ class OnnxEngine:
         return tokens
 
     async def _prepare(self, work: Callable[[], Result]) -> Result:
+        if self._closed:
+            raise ModelUnavailable(f"{self._spec.card.name} is stopping.")
         return await asyncio.get_running_loop().run_in_executor(self._preparing, work)
 
 

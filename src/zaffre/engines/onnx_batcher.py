@@ -104,7 +104,7 @@ class Batcher:
     async def run(self, contents: Sequence[tuple[Tower, Array]]) -> list[Vectors]:
         """One vector for each content, in order; cancelling drops what has not been run.
 
-        Raises `EngineFailed` when the network fails and `ModelUnavailable` after `close`.
+        Raises `EngineFailed` when the network fails and `ModelUnavailable` after `aclose`.
         """
         if not contents:
             return []
@@ -119,14 +119,14 @@ class Batcher:
         finally:
             ticket.dropped = True
 
-    def close(self) -> None:
-        """Let the batch that is being run end, refuse the rest, end the thread. Blocks."""
+    async def aclose(self) -> None:
+        """Refuse what comes, let the running batch end, refuse what waits, end the thread."""
         with self._changed:
             self._closed = True
             tickets = [*self._tickets, *self._running]
             self._tickets.clear()
             self._changed.notify()
-        self._thread.join()
+        await asyncio.to_thread(self._thread.join)
         for ticket in tickets:
             ticket.fail(self._stopped())
 

@@ -93,6 +93,8 @@ class OnnxModel:
 
         Raises `EngineFailed` when a vector has a number that is none.
         """
+        if not vectors:
+            return ()
         rows = np.stack(vectors)
         if not np.isfinite(rows).all():
             raise EngineFailed(f"{self.card.name} computed a vector that is not finite.")

@@ -161,9 +161,11 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         # 16 bits of grey; Pillow would cut what exceeds 8 bits instead of scaling it.
         deep = np.asarray(image).astype(np.uint32)
         image = Image.fromarray((deep >> 8).clip(0, 255).astype(np.uint8), "L")
-    if "transparency" in image.info:
+    if "A" in image.getbands() or "transparency" in image.info:
+        # On white, as the reference implementation does it: what is behind it is not in the file.
         image = image.convert("RGBA")
-    # Transparency is dropped, as the reference implementations do.
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
     return image.convert("RGB")
 
 
