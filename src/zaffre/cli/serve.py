@@ -152,7 +152,7 @@ Try it:
 
     curl {url}/chat/completions -H "api-key: {shell_key}" \\
       -H "Content-Type: application/json" \\
-      -d '{{"messages": [{{"role": "user", "content": "What is the capital of France?"}}]}}'
+      -d '{{"messages": [{{"role": "user", "content": "Write one sentence about the sea."}}]}}'
 
 Or in Python (pip install azure-ai-inference):
 
@@ -162,7 +162,7 @@ Or in Python (pip install azure-ai-inference):
     from azure.core.credentials import AzureKeyCredential
 
     client = ChatCompletionsClient("{url}", AzureKeyCredential({credential}))
-    answer = client.complete(messages=[UserMessage("What is the capital of France?")])
+    answer = client.complete(messages=[UserMessage("Write one sentence about the sea.")])
     print(answer.choices[0].message.content)
 """
 
