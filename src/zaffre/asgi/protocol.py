@@ -54,9 +54,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._max_connections, self.limit_concurrency = self.limit_concurrency, None
         self._deadline: asyncio.TimerHandle | None = None
         self._deaf = False
-        self._in_head = False
-        self._received = 0
-        self._body = 0
+        self._in_head = self._unfinished = False
+        self._piece = self._received = self._body = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock."""
@@ -76,17 +75,19 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._stop_listening()
             return
         self._unset_keepalive_if_required()
-        self._received += len(data)
+        self._piece = len(data)
+        self._received += self._piece
         self._feed(data)
         most = self.max_head_bytes + (1 + MAX_FRAMING) * self._body
-        if self._received > most and not self._deaf:
+        if self._unfinished and self._received > most and not self._deaf:
             self._refuse(_head_too_large())
 
     def on_message_begin(self) -> None:
-        """Count anew. What is counted of the first piece is what its headers say of themselves."""
+        """Count anew, from the piece that the request begins with."""
         if self.cycle is not None and not self.cycle.response_complete:
             raise PipelinedError
-        self._in_head, self._received, self._body = True, 0, 0
+        self._in_head = self._unfinished = True
+        self._received, self._body = self._piece, 0
         if self._deadline is None:
             self._close_in(self.head_timeout_s)
         super().on_message_begin()
@@ -117,6 +118,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """The request is whole; if it was answered long since, the connection is idle now."""
         if self.parser.should_upgrade():
             return
+        self._unfinished = False
         super().on_message_complete()
         if self.cycle.response_complete:
             self._no_deadline()

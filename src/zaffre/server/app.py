@@ -80,7 +80,9 @@ class GatewayApp:
             )
 
     def _find(self, request: Request, scope: Scope) -> tuple[Handler, Request]:
-        if (request.method, request.path) == ("GET", "/health"):
+        if request.path == "/health":  # open: load balancers have no key, and some ask with HEAD
+            if request.method not in ("GET", "HEAD"):
+                raise MethodNotAllowed(request.method, ["GET", "HEAD"])
             return self._health, request
         # First who calls, then what: strangers learn nothing about the routes.
         self._keys.identify(scope["headers"])
