@@ -32,7 +32,7 @@ MAX_TENSOR_ITEMS = 2**48
 MAX_ALIGNMENT = 2**16
 MAX_CONTEXT_TOKENS = 2**28
 MAX_BLOCKS = 4096
-MAX_EMBEDDING_LENGTH = 2**20
+MAX_EMBEDDING = 2**20
 _CHUNK_BYTES = 4 * 2**20
 
 VERSIONS = (2, 3)
@@ -354,9 +354,7 @@ def _header(
         name=_string(metadata, "general.name") or "",
         context_length=_bounded(metadata, f"{architecture}.context_length", 1, MAX_CONTEXT_TOKENS),
         block_count=_bounded(metadata, f"{architecture}.block_count", 1, MAX_BLOCKS),
-        embedding_length=_bounded(
-            metadata, f"{architecture}.embedding_length", 1, MAX_EMBEDDING_LENGTH
-        ),
+        embedding_length=_bounded(metadata, f"{architecture}.embedding_length", 1, MAX_EMBEDDING),
         quantization=weights.most_common(1)[0][0] if weights else "",
         chat_template=_string(metadata, "tokenizer.chat_template"),
         tokenizer=_string(metadata, "tokenizer.ggml.model") if vocabulary else None,
