@@ -26,7 +26,8 @@ def _pattern(height: int, width: int, channels: int) -> Pixels:
     y, x, c = np.meshgrid(np.arange(height), np.arange(width), np.arange(channels), indexing="ij")
     noise = ((x * 7 + y * 13 + c * 5) % 11) / 11
     waves = np.sin(x * (0.21 + 0.1 * c)) + np.cos(y * 0.17 - c) + noise
-    return ((waves - waves.min()) / np.ptp(waves) * 255).astype(np.uint8)
+    scaled: Pixels = ((waves - waves.min()) / np.ptp(waves) * 255).astype(np.uint8)
+    return scaled
 
 
 def _png(pixels: Pixels, mode: str) -> bytes:
