@@ -25,8 +25,14 @@ from zaffre.core.calls import (
     ToolMessage,
     UserMessage,
 )
-from zaffre.core.errors import EngineFailed
-from zaffre.engines.schemas import SCHEMA_KEYS, SCHEMA_LIST_KEYS, SCHEMA_MAP_KEYS
+from zaffre.core.errors import EngineFailed, InvalidParameter
+from zaffre.engines.schemas import (
+    SCHEMA_KEYS,
+    SCHEMA_LIST_KEYS,
+    SCHEMA_MAP_KEYS,
+    check_schema,
+    tool_schema,
+)
 from zaffre.engines.text_stream import overlap
 
 MAX_CALLS = 8
@@ -38,6 +44,22 @@ _OPEN, _CLOSE, _FENCE = "<tool_call>", "</tool_call>", "```"
 _FENCE_WORDS = ("json", "tool_call")
 _FIRST_KEYS = ("name", "arguments", "parameters", "function", "type", "id")
 """Keys that an object which is a call may begin with; other JSON is let through at once."""
+
+
+def check_tools(call: ChatCall) -> None:
+    """Hold the tools that `call` offers against the bounds of schemas, and its choice against them.
+
+    Raises `InvalidParameter`.
+    """
+    if call.tool_choice == "none":
+        return
+    for position, tool in enumerate(call.tools):
+        check_schema(tool.parameters, tool_schema(position))
+    choice = call.tool_choice
+    if isinstance(choice, NamedTool) and all(tool.name != choice.name for tool in call.tools):
+        raise InvalidParameter(
+            ("tool_choice",), choice.name, f"There is no tool called '{choice.name}'."
+        )
 
 
 def call_ids(source: Random) -> Callable[[], str]:
@@ -86,7 +108,7 @@ def spell_out(call: ChatCall) -> tuple[Message, ...]:
                 part = TextPart(f"<tool_response>\n{message.text}\n</tool_response>")
                 last = spelled[-1] if spelled else None
                 if isinstance(last, UserMessage) and _is_response(last):
-                    spelled[-1] = UserMessage((*last.parts, TextPart("\n"), part))
+                    spelled[-1] = UserMessage((*last.parts, part))
                 else:
                     spelled.append(UserMessage((part,)))
     if call.tools and call.tool_choice != "none":

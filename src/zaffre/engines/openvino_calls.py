@@ -1,0 +1,360 @@
+"""The calls of the `openvino` engine: from messages to generations, and from these to deltas."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from json import loads
+from random import Random
+from typing import Any
+
+from msgspec import Struct, structs
+
+from zaffre.core.calls import (
+    AssistantMessage,
+    ChatCall,
+    CompletionCall,
+    JsonSchema,
+    Message,
+    NamedTool,
+    Sampling,
+    SystemMessage,
+    TextPart,
+    ToolCall,
+    ToolMessage,
+    UserMessage,
+)
+from zaffre.core.deltas import Delta, Deltas, ReasoningDelta, TextDelta, Usage
+from zaffre.core.errors import (
+    EngineFailed,
+    InvalidRequest,
+    Location,
+    PromptTooLong,
+    UnsupportedParameter,
+    ZaffreError,
+)
+from zaffre.engines.best_of import best, tried_sampling
+from zaffre.engines.llama_choices import CallChoice, Choice, TextChoice, ToolChoice
+from zaffre.engines.openvino_grammar import grammar_of
+from zaffre.engines.openvino_process import RunnerProcess
+from zaffre.engines.openvino_wire import (
+    Accepted,
+    Conversation,
+    Event,
+    Failed,
+    Generate,
+    Progress,
+    Prompt,
+    Refused,
+    Text,
+    TokenIds,
+    TooLong,
+)
+from zaffre.engines.schemas import ANY_OBJECT, RESPONSE_SCHEMA, check_schema
+from zaffre.engines.thoughts import ThoughtSplitter, thinks
+from zaffre.engines.tool_calls import (
+    ToolCallSplitter,
+    call_ids,
+    call_schema,
+    check_tools,
+    function_object,
+    spell_out,
+)
+
+DEFAULT_COMPLETION_TOKENS = 256
+"""Bound on a completion when the client gives none (contract, section 6.1)."""
+
+
+class _Plan(Struct, frozen=True, kw_only=True):
+    """What all generations of one call have in common."""
+
+    sampling: Sampling
+    max_tokens: int
+    location: Location
+    """Where the prompt stands in the request."""
+    make_choice: Callable[[int, bool], Choice]
+    """From a choice's index, and whether the template has opened its thoughts."""
+    grammar: str | None = None
+    echo: bool = False
+
+
+class OpenVinoCalls:
+    """Answers calls with a loaded model. `randomness` draws seeds and the ids of tool calls."""
+
+    def __init__(
+        self,
+        runner: RunnerProcess,
+        *,
+        chat_template: str,
+        default_max_tokens: int,
+        randomness: Random,
+    ) -> None:
+        self._runner = runner
+        self._default_max_tokens = default_max_tokens
+        self._randomness = randomness
+        self._new_id = call_ids(randomness)
+        self._takes_tools = "tools" in chat_template
+        self._thinks = thinks(chat_template)
+
+    async def chat(self, call: ChatCall) -> Deltas:
+        """Answer `call`."""
+        check_tools(call)
+        choice_of_tool = call.tool_choice if call.tools else "none"
+        forced = choice_of_tool == "required" or isinstance(choice_of_tool, NamedTool)
+        grammar = await asyncio.to_thread(_grammar, call, forced=forced)
+        told = call if self._takes_tools else structs.replace(call, messages=spell_out(call))
+        offered = call.tools if self._takes_tools and choice_of_tool != "none" else ()
+        conversation = Conversation(
+            _messages(told.messages), [function_object(tool) for tool in offered]
+        )
+        plan = _Plan(
+            sampling=call.sampling,
+            max_tokens=_bound(call.sampling, self._default_max_tokens),
+            location=("messages",),
+            make_choice=self._choices(call, forced=forced, held=grammar is not None),
+            grammar=grammar,
+        )
+        async with aclosing(self._generate([conversation], plan)) as deltas:
+            async for delta in deltas:
+                yield delta
+
+    async def complete(self, call: CompletionCall) -> Deltas:
+        """Continue the prompts of `call`."""
+        if call.echo and call.sampling.logprobs is not None:
+            raise UnsupportedParameter(
+                ("echo",), True, "The tokens of a prompt that is echoed have no log probabilities."
+            )
+        ranked = call.best_of is not None
+        plan = _Plan(
+            sampling=tried_sampling(call) if ranked else call.sampling,
+            max_tokens=_bound(call.sampling, DEFAULT_COMPLETION_TOKENS),
+            location=("prompt",),
+            make_choice=lambda index, _: TextChoice(index, ()),
+            echo=call.echo,
+        )
+        prompts = [Text(p) if isinstance(p, str) else TokenIds(p) for p in call.prompts]
+        run = self._generate(prompts, plan)
+        async with aclosing(best(call, run) if ranked else run) as deltas:
+            async for delta in deltas:
+                yield delta
+
+    def _choices(
+        self, call: ChatCall, *, forced: bool, held: bool
+    ) -> Callable[[int, bool], Choice]:
+        """How to read an answer; `held` when a grammar holds it, from its first character."""
+        if forced:
+            return lambda index, _: CallChoice(index, self._new_id)
+        if held:
+            return lambda index, _: TextChoice(index, ())
+
+        def make(index: int, thinking: bool) -> Choice:
+            choice: Choice = TextChoice(index, ())
+            if call.tools and call.tool_choice != "none":
+                parallel = call.parallel_tool_calls
+                splitter = ToolCallSplitter(call.tools, self._new_id, parallel=parallel)
+                choice = ToolChoice(index, (), splitter)
+            return ThinkingChoice(index, choice, inside=thinking) if self._thinks else choice
+
+        return make
+
+    async def _generate(self, prompts: Sequence[Prompt], plan: _Plan) -> Deltas:
+        run = _Run(self._runner, prompts, plan, self._seed(plan.sampling))
+        try:
+            async for delta in run.deltas():
+                yield delta
+        finally:
+            run.cancel()
+
+    def _seed(self, sampling: Sampling) -> int:
+        return self._randomness.getrandbits(63) if sampling.seed is None else sampling.seed
+
+
+class ThinkingChoice:
+    """A choice of a model that thinks before it answers: `inner` reads the answer."""
+
+    def __init__(self, index: int, inner: Choice, *, inside: bool) -> None:
+        self._index = index
+        self._inner = inner
+        self._splitter = ThoughtSplitter(inside=inside)
+
+    @property
+    def thinking(self) -> bool:
+        """Whether the model has not closed its thoughts yet."""
+        return self._splitter.thinking
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is wanted, though the model would go on."""
+        return self._inner.ended
+
+    def push(self, text: str, logprobs: Sequence[Any]) -> list[Delta]:
+        """Thoughts as they come, and what the inner choice makes of the answer."""
+        deltas: list[Delta] = []
+        for kind, piece in self._splitter.push(text):
+            if kind == "thought":
+                deltas.append(ReasoningDelta(piece, self._index))
+            else:
+                deltas += self._inner.push(piece, logprobs)
+        return deltas
+
+    def close(self, reason: Any) -> list[Delta]:  # noqa: ANN401
+        """What is left, and the `Finish`."""
+        deltas: list[Delta] = []
+        for kind, piece in self._splitter.close():
+            if kind == "thought":
+                deltas.append(ReasoningDelta(piece, self._index))
+            else:
+                deltas += self._inner.push(piece, ())
+        return [*deltas, *self._inner.close(reason)]
+
+
+class _Run:
+    """The generations of one call: every prompt, `n` times.
+
+    The first choice of a prompt goes ahead; the others follow once it has shown its first tokens,
+    because then the prompt is in the cache and costs them nothing.
+    """
+
+    def __init__(
+        self, runner: RunnerProcess, prompts: Sequence[Prompt], plan: _Plan, seed: int
+    ) -> None:
+        self._runner, self._prompts, self._plan, self._seed = runner, prompts, plan, seed
+        self._events: asyncio.Queue[tuple[int, Event | ZaffreError]] = asyncio.Queue()
+        self._numbers: dict[int, int] = {}
+        self._choices: dict[int, Choice] = {}
+        self._unanswered = len(prompts)
+        self._unfinished = len(prompts) * plan.sampling.n
+        self._prompt_tokens = self._completion_tokens = self._reasoning_tokens = 0
+
+    async def deltas(self) -> Deltas:
+        """All deltas of the call. Nothing comes before every prompt is known to fit."""
+        for first in range(0, self._unfinished, self._plan.sampling.n):
+            self._begin(first)
+        early: list[Delta] = []
+        while self._unfinished:
+            index, event = await self._events.get()
+            early += self._take(index, event)
+            if not self._unanswered:
+                ready, early = early, []
+                for delta in ready:
+                    yield delta
+        yield Usage(
+            self._prompt_tokens,
+            self._completion_tokens,
+            reasoning_tokens=self._reasoning_tokens,
+        )
+
+    def cancel(self) -> None:
+        """Stop what is still going on."""
+        for number in self._numbers.values():
+            self._runner.cancel(number)
+
+    def _begin(self, index: int) -> None:
+        number, draw = divmod(index, self._plan.sampling.n)
+        order = Generate(
+            id=0,
+            prompt=self._prompts[number],
+            sampling=self._plan.sampling,
+            seed=self._seed + draw,
+            max_tokens=self._plan.max_tokens,
+            grammar=self._plan.grammar,
+            wants_prompt=self._plan.echo,
+        )
+        self._numbers[index] = self._runner.begin(
+            order, lambda event: self._events.put_nowait((index, event))
+        )
+
+    def _take(self, index: int, event: Event | ZaffreError) -> list[Delta]:
+        match event:
+            case Accepted():
+                return self._accept(index, event)
+            case Progress():
+                return self._progress(index, event)
+            case TooLong(tokens=tokens, limit=limit):
+                raise PromptTooLong(tokens, limit, self._plan.location)
+            case Refused(message=message):
+                raise InvalidRequest(message, self._plan.location)
+            case Failed(message=message):
+                raise EngineFailed(message)
+            case ZaffreError():
+                raise event
+            case _:
+                return []
+
+    def _accept(self, index: int, event: Accepted) -> list[Delta]:
+        self._choices[index] = self._plan.make_choice(index, event.thinking)
+        if index % self._plan.sampling.n == 0:
+            self._unanswered -= 1
+            self._prompt_tokens += event.prompt_tokens
+        return [TextDelta(event.prompt, index)] if event.prompt else []
+
+    def _progress(self, index: int, event: Progress) -> list[Delta]:
+        choice = self._choices[index]
+        self._completion_tokens += event.tokens
+        deltas = choice.push(event.text, event.logprobs) if event.text or event.logprobs else []
+        if isinstance(choice, ThinkingChoice) and choice.thinking:
+            self._reasoning_tokens += event.tokens
+        if event.finish is not None or choice.ended:
+            deltas += choice.close(event.finish or "stop")
+            self._unfinished -= 1
+            self._runner.cancel(self._numbers.pop(index))
+        if index % self._plan.sampling.n == 0:
+            self._begin_others(index)
+        return deltas
+
+    def _begin_others(self, first: int) -> None:
+        for other in range(first + 1, first + self._plan.sampling.n):
+            if other not in self._choices and other not in self._numbers:
+                self._begin(other)
+
+
+def _grammar(call: ChatCall, *, forced: bool) -> str | None:
+    """The grammar of the answer, if it has to have one."""
+    if forced:
+        return grammar_of(call_schema(call), ("tools",))
+    match call.format:
+        case "text":
+            return None
+        case "json_object":
+            return grammar_of(ANY_OBJECT, ("response_format",))
+        case JsonSchema(schema=schema):
+            check_schema(schema, RESPONSE_SCHEMA)
+            return grammar_of(schema, RESPONSE_SCHEMA)
+
+
+def _bound(sampling: Sampling, default: int) -> int:
+    return default if sampling.max_tokens is None else sampling.max_tokens
+
+
+def _messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """The messages as chat templates take them."""
+    names = {
+        made.id: made.name
+        for message in messages
+        if isinstance(message, AssistantMessage)
+        for made in message.tool_calls
+    }
+    return [_message(message, names) for message in messages]
+
+
+def _message(message: Message, names: dict[str, str]) -> dict[str, Any]:
+    match message:
+        case SystemMessage(text=text):
+            return {"role": "system", "content": text}
+        case UserMessage(parts=parts):
+            texts = [part.text for part in parts if isinstance(part, TextPart)]
+            return {"role": "user", "content": "\n".join(texts)}
+        case AssistantMessage(text=text, tool_calls=calls):
+            made = {"tool_calls": [_made(call) for call in calls]} if calls else {}
+            return {"role": "assistant", "content": text, **made}
+        case ToolMessage(tool_call_id=number, text=text):
+            named = {"name": names[number]} if number in names else {}
+            return {"role": "tool", "tool_call_id": number, "content": text, **named}
+
+
+def _made(call: ToolCall) -> dict[str, Any]:
+    try:
+        arguments = loads(call.arguments)
+    except ValueError:
+        arguments = call.arguments
+    function = {"name": call.name, "arguments": arguments}
+    return {"id": call.id, "type": "function", "function": function}

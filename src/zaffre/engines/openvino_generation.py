@@ -1,0 +1,112 @@
+"""One generation in the pipeline: what the library is told, and what becomes of its tokens."""
+
+import openvino_genai as genai
+from openvino_genai.py_openvino_genai import GenerationHandle
+
+from zaffre.core.calls import Sampling
+from zaffre.core.deltas import Delta, FinishReason, TextDelta, TokenLogprob
+from zaffre.engines.llama_choices import TextChoice
+from zaffre.engines.openvino_model import Vocabulary
+from zaffre.engines.openvino_wire import Generate, Progress
+from zaffre.engines.text_stream import CharacterStream
+
+_GREEDY_TEMPERATURE = 1e-3
+"""Below it, logits divided by the temperature leave the range of the library's floats."""
+_SEEDS = 2**64
+
+
+def generation_config(
+    order: Generate, max_tokens: int, vocabulary: Vocabulary
+) -> genai.GenerationConfig:
+    """What the library is told about `order`."""
+    asked = order.sampling
+    config = genai.GenerationConfig()
+    config.max_new_tokens = max_tokens
+    config.ignore_eos = asked.ignore_eos
+    config.stop_token_ids = _stop_tokens(asked, vocabulary)
+    config.logprobs = 0 if asked.logprobs is None else 1
+    config.frequency_penalty = asked.frequency_penalty or 0.0
+    config.presence_penalty = asked.presence_penalty or 0.0
+    config.repetition_penalty = asked.repetition_penalty or 1.0
+    if order.grammar is not None:
+        config.structured_output_config = genai.StructuredOutputConfig(grammar=order.grammar)
+    temperature = 1.0 if asked.temperature is None else asked.temperature
+    top_p = 1.0 if asked.top_p is None else asked.top_p
+    if temperature >= _GREEDY_TEMPERATURE and top_p > 0 and asked.top_k != 1:
+        config.do_sample = True
+        config.temperature = temperature
+        config.top_p = top_p
+        config.min_p = asked.min_p or 0.0
+        config.rng_seed = order.seed % _SEEDS
+        if asked.top_k:
+            config.top_k = asked.top_k
+    return config
+
+
+def _stop_tokens(asked: Sampling, vocabulary: Vocabulary) -> set[int]:
+    ends = set() if asked.ignore_eos else set(vocabulary.stop)
+    return ends | set(asked.stop_token_ids)
+
+
+class Generation:
+    """A generation under way: turns its tokens into text, and ends it before a stop text."""
+
+    def __init__(self, order: Generate, handle: GenerationHandle, vocabulary: Vocabulary) -> None:
+        self.id = order.id
+        self.handle = handle
+        self.ended = False
+        """Whether nothing more will be read from it."""
+        self.cancelled = False
+        """Whether the pipeline still has to let go of it, in its next step."""
+        self._vocabulary = vocabulary
+        self._silent = vocabulary.special | set(order.sampling.stop_token_ids)
+        self._scored = order.sampling.logprobs is not None
+        self._characters = CharacterStream()
+        self._choice = TextChoice(0, order.sampling.stop)
+
+    def read(self) -> Progress | None:
+        """What the last step added, if anything."""
+        tokens, deltas = 0, list[Delta]()
+        reason: FinishReason | None = None
+        while not self.ended and self.handle.can_read():
+            for output in self.handle.read().values():
+                tokens += len(output.generated_ids)
+                scores = output.generated_log_probs
+                for token, score in zip(output.generated_ids, scores, strict=True):
+                    deltas += self._push(token, score)
+                reason = self._reason(output.finish_reason)
+                self.ended = reason is not None
+        if self.ended:
+            *held, _ = self._choice.close("stop")
+            deltas += held
+        if not tokens:
+            return None
+        said = [delta for delta in deltas if isinstance(delta, TextDelta)]
+        text = "".join(delta.text for delta in said)
+        logprobs = tuple(scored for delta in said for scored in delta.logprobs)
+        return Progress(self.id, text, tokens, logprobs, reason)
+
+    def _push(self, token: int, score: float) -> list[Delta]:
+        if token in self._silent or self._choice.ended:
+            return []
+        piece = self._vocabulary.pieces[token]
+        scored = TokenLogprob(piece.decode("utf-8", "replace"), score, piece)
+        return self._choice.push(self._characters.push(piece), [scored] if self._scored else [])
+
+    def cancel(self) -> None:
+        """End it now."""
+        self.handle.cancel()
+        self.ended = self.cancelled = True
+
+    def _reason(self, reason: genai.GenerationFinishReason) -> FinishReason | None:
+        if self._choice.ended:
+            self.cancel()
+            return "stop"
+        if reason == genai.GenerationFinishReason.LENGTH:
+            return "length"
+        return "stop" if reason == genai.GenerationFinishReason.STOP else None
+
+    @property
+    def lost(self) -> bool:
+        """Whether the pipeline gave it up by itself: no memory for its keys and values."""
+        return not self.ended and self.handle.get_status() == genai.GenerationStatus.IGNORED

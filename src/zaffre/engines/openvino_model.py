@@ -1,0 +1,235 @@
+"""A model in the hands of openvino-genai: loaded, with what has to be known about its tokens."""
+
+import logging
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import openvino_genai as genai
+from msgspec import Struct
+
+from zaffre.engines.openvino_wire import Conversation, Load
+
+MARK = "\ufdd0"
+"""Stands inside the texts of a conversation where they must be cut before they are tokenised. It is
+a noncharacter: Unicode keeps it for such uses and no text may have it."""
+_PROBE_TOKENS_OVER = 64
+_COUNTED_CHARACTERS = 16_384
+_CONVERTED_MARK = "complete"
+log = logging.getLogger("zaffre.openvino")
+
+
+class TemplateRefusedError(Exception):
+    """The chat template does not take these messages; the argument says why."""
+
+
+class Vocabulary(Struct, frozen=True):
+    """What each token id stands for."""
+
+    pieces: list[bytes]
+    special: frozenset[int]
+    """Tokens that steer and are not part of a text."""
+    special_texts: tuple[str, ...]
+    """What those tokens look like when somebody writes them out, the longest first."""
+    stop: frozenset[int]
+    """Tokens that end an answer."""
+    first: int
+    """What stands for an empty prompt."""
+
+
+class LoadedModel:
+    """A pipeline with its tokenizer."""
+
+    def __init__(self, order: Load) -> None:
+        self.pipeline, self._tokenizer = _open(order)
+        if order.chat_template is not None:
+            self._tokenizer.set_chat_template(order.chat_template)
+        self.chat_template: str = self._tokenizer.chat_template
+        self.vocabulary = _vocabulary(self._tokenizer, self.pipeline.get_config(), order)
+        self._special = re.compile("|".join(map(re.escape, self.vocabulary.special_texts)) or "$^")
+        longest = self._longest(order.context_length + _PROBE_TOKENS_OVER)
+        self.context_length = min(order.context_length, longest)
+
+    def render(self, conversation: Conversation) -> str:
+        """The conversation as the chat template writes it.
+
+        Special tokens that a message spells out are broken up by `MARK`, so that no message can
+        end its own turn. Raises `TemplateRefusedError`.
+        """
+        messages = [self._defused(message) for message in conversation.messages]
+        try:
+            rendered: str = self._tokenizer.apply_chat_template(
+                messages, add_generation_prompt=True, tools=conversation.tools or None
+            )
+        except RuntimeError as error:
+            raise TemplateRefusedError(_reason(error)) from error
+        return rendered
+
+    def encode(self, text: str, *, start: bool) -> list[int]:
+        """The tokens of `text`, with what a prompt starts with if `start`.
+
+        As many as there are, or at least `context_length` when there are more.
+        """
+        if not text:
+            return []
+        tokens = self._tokenizer.encode(text, add_special_tokens=start).input_ids.data[0]
+        ids: list[int] = tokens.tolist()
+        return ids
+
+    def encode_rendered(self, text: str) -> list[int]:
+        """The tokens of a rendered conversation; see `encode`."""
+        return [token for part in text.split(MARK) for token in self.encode(part, start=False)]
+
+    def count(self, text: str) -> int:
+        """The number of tokens of a text that may be longer than the tokenizer takes."""
+        step = _COUNTED_CHARACTERS
+        parts = [text[at : at + step] for at in range(0, len(text), step)]
+        return sum(len(self.encode(part, start=False)) for part in parts)
+
+    def decode(self, ids: tuple[int, ...]) -> str:
+        """The text of tokens, special ones included."""
+        content = b"".join(self.vocabulary.pieces[token] for token in ids)
+        return content.decode("utf-8", "replace")
+
+    def _longest(self, tokens: int) -> int:
+        """How many tokens the tokenizer gives at most, as far as `tokens`: it cuts in silence."""
+        some = len(self.encode(" a" * tokens, start=False))
+        cut = some == len(self.encode(" a" * 2 * tokens, start=False))
+        return some if cut else tokens
+
+    def _defused(self, value: Any) -> Any:  # noqa: ANN401 - any JSON
+        match value:
+            case str():
+                return self._special.sub(_broken_up, value.replace(MARK, ""))
+            case dict():
+                return {key: self._defused(item) for key, item in value.items()}
+            case list():
+                return [self._defused(item) for item in value]
+            case _:
+                return value
+
+
+def _broken_up(special: re.Match[str]) -> str:
+    return special[0][:1] + MARK + special[0][1:]
+
+
+def _reason(error: RuntimeError) -> str:
+    """What a template says when it raises, out of the library's many lines."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith(("Exception from", "Minja failed"))]
+    return (told or lines or ["no reason given"])[0]
+
+
+# --- opening -----------------------------------------------------------------------------------
+
+
+def _open(order: Load) -> tuple[genai.ContinuousBatchingPipeline, genai.Tokenizer]:
+    path = Path(order.path)
+    if path.is_dir():
+        return _open_folder(path, order)
+    if order.converted is None:
+        tokenizer = genai.Tokenizer(path)
+        return _pipeline(path, tokenizer, order), tokenizer
+    converted = Path(order.converted)
+    if not (converted / _CONVERTED_MARK).is_file():
+        return _open_and_convert(path, converted, order)
+    return _open_folder(converted, order)
+
+
+def _open_folder(
+    folder: Path, order: Load
+) -> tuple[genai.ContinuousBatchingPipeline, genai.Tokenizer]:
+    tokenizer = genai.Tokenizer(folder)
+    return _pipeline(folder, tokenizer, order), tokenizer
+
+
+def _open_and_convert(
+    file: Path, converted: Path, order: Load
+) -> tuple[genai.ContinuousBatchingPipeline, genai.Tokenizer]:
+    """Open a GGUF file and keep what the library made of it, which opens in half the time.
+
+    The library writes beside the file it is given; so it is given a link in a new folder, which
+    gets its name when everything is in it.
+    """
+    try:
+        converted.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=".new-", dir=converted.parent))
+    except OSError as error:
+        log.warning("not kept for faster starts: %s", error)
+        tokenizer = genai.Tokenizer(file)
+        return _pipeline(file, tokenizer, order), tokenizer
+    try:
+        link = folder / "model.gguf"
+        link.symlink_to(file.resolve())
+        tokenizer = genai.Tokenizer(link, enable_save_ov_model=True)
+        pipeline = _pipeline(link, tokenizer, order, enable_save_ov_model=True)
+        link.unlink()
+        (folder / _CONVERTED_MARK).touch()
+        _publish(folder, converted)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return pipeline, tokenizer
+
+
+def _publish(folder: Path, converted: Path) -> None:
+    """Give the folder its name, unless another process was first, and drop outdated ones."""
+    try:
+        folder.rename(converted)
+    except OSError as error:
+        log.warning("not kept for faster starts: %s", error)
+        return
+    for other in converted.parent.iterdir():
+        if other != converted and not other.name.startswith(".new-"):
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def _pipeline(
+    path: Path, tokenizer: genai.Tokenizer, order: Load, **properties: bool
+) -> genai.ContinuousBatchingPipeline:
+    scheduler = genai.SchedulerConfig()
+    scheduler.cache_size = order.cache_size_gb
+    scheduler.dynamic_split_fuse = True
+    scheduler.enable_prefix_caching = True
+    scheduler.max_num_batched_tokens = order.batch_tokens
+    scheduler.max_num_seqs = order.slots
+    threads = {"INFERENCE_NUM_THREADS": order.threads} if order.device == "CPU" else {}
+    return genai.ContinuousBatchingPipeline(
+        path, tokenizer, scheduler, order.device, **threads, **properties
+    )
+
+
+# --- tokens ------------------------------------------------------------------------------------
+
+
+def _vocabulary(
+    tokenizer: genai.Tokenizer, config: genai.GenerationConfig, order: Load
+) -> Vocabulary:
+    ids: dict[bytes, int] = tokenizer.get_vocab()
+    size = max(ids.values()) + 1
+    pieces = [b""] * size
+    for piece, token in ids.items():
+        pieces[token] = piece
+    shown: list[str] = tokenizer.decode([[token] for token in range(size)])
+    # A special token has a name and no text. Half a character has no text either, and no name.
+    special = frozenset(
+        t for t in range(size) if pieces[t] and not shown[t] and _is_text(pieces[t])
+    )
+    named = {tokenizer.get_eos_token_id(), config.eos_token_id, *config.stop_token_ids}
+    stop = frozenset(t for t in named | set(order.stop_token_ids) if 0 <= t < size)
+    firsts = (tokenizer.get_bos_token_id(), tokenizer.get_eos_token_id())
+    return Vocabulary(
+        pieces=pieces,
+        special=special | stop,
+        special_texts=tuple(sorted((pieces[t].decode() for t in special), key=len, reverse=True)),
+        stop=stop,
+        first=next((token for token in firsts if 0 <= token < size), 0),
+    )
+
+
+def _is_text(piece: bytes) -> bool:
+    try:
+        return bool(piece.decode().strip())
+    except UnicodeDecodeError:
+        return False
