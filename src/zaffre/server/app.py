@@ -28,7 +28,7 @@ from zaffre.server.openapi import make_document
 from zaffre.server.request import Request, read_request
 from zaffre.server.routes import Handler, Routes
 from zaffre.service.gateway import Gateway
-from zaffre.wire import codec, sse
+from zaffre.wire import codec
 
 BODY_TIMEOUT_S = 60.0
 """For a whole request body; 32 MiB take 6 s at 50 Mbit/s."""
@@ -128,9 +128,12 @@ class _Answer:
         self._request = request
         self._style = style
         self._started = False
+        self._events = 0
+        """Of a stream, sent so far."""
 
     async def send(self, message: Message) -> None:
         self._started = True
+        self._events += message["type"] == "http.response.body"
         await self._send(message)
 
     async def fail(self, error: ZaffreError) -> None:
@@ -141,7 +144,7 @@ class _Answer:
         """
         if self._started:
             log.warning("%s cut off in mid-stream: %s", self._request.id, error.message)
-            event = sse.frame(self._style.render_event(error))
+            event = self._style.render_event(error, self._events)
             await self._send({"type": "http.response.body", "body": event, "more_body": True})
             return
         status, headers, body = self._style.render(error)

@@ -16,7 +16,7 @@ from zaffre.server.dialects.azure_errors import AzureErrorStyle
 from zaffre.server.dialects.azure_inference import AzureInference
 from zaffre.server.dialects.common import ErrorStyle
 from zaffre.server.dialects.openai import OpenAI
-from zaffre.server.dialects.openai_errors import OpenAIErrorStyle
+from zaffre.server.dialects.openai_errors import OpenAIErrorStyle, ResponsesErrorStyle
 from zaffre.server.dialects.openai_responses import Responses
 from zaffre.server.request import Request
 from zaffre.service.gateway import Gateway
@@ -26,7 +26,8 @@ Methods = dict[str, Handler]
 
 AZURE_MOUNTS = ("", "/v1", "/models", "/api/models", "/inference")
 """Base paths of the Azure AI Model Inference dialect (contract, section 9)."""
-OPENAI_MOUNTS = ("/openai/v1", "/v1")
+MODELS = ("/openai/v1/models/", "/openai/models/", "/v1/models/")
+"""Followed by the name of one."""
 DEPLOYMENTS = "/openai/deployments/"
 _AZURE_HEADERS = (
     b"extra-parameters",
@@ -44,14 +45,23 @@ class Routes:
         v1 = OpenAI(gateway, azure=False)
         shared = OpenAI(gateway, azure=False, default_model=True)
         self._azure_style: ErrorStyle = AzureErrorStyle()
-        self._openai_style: ErrorStyle = OpenAIErrorStyle(azure=False)
-        self._deployment_style: ErrorStyle = OpenAIErrorStyle(azure=True)
+        self._openai_styles: dict[bool, ErrorStyle] = {
+            azure: OpenAIErrorStyle(azure=azure) for azure in (False, True)
+        }
+        self._responses_styles: dict[bool, ErrorStyle] = {
+            azure: ResponsesErrorStyle(azure=azure) for azure in (False, True)
+        }
         self._azure: dict[str, Methods] = {}
         for mount in AZURE_MOUNTS:
             self._azure |= _azure_routes(mount, azure)
-        self._openai = {
+        self._openai: dict[str, Methods] = {
             **_openai_routes("/openai/v1", v1, Responses(gateway, v1)),
             **_openai_routes("/v1", shared, Responses(gateway, shared)),
+            # What AzureOpenAI clients ask for outside deployments; there the body names the model.
+            "/openai/deployments": {"GET": v1.models},
+            "/openai/models": {"GET": v1.models},
+            "/openai/models/*": {"GET": v1.model},
+            "/openai/responses": {"POST": Responses(gateway, v1).respond},
         }
         deployments = OpenAI(gateway, azure=True)
         self._deployments: dict[str, Methods] = {
@@ -60,21 +70,15 @@ class Routes:
             "embeddings": {"POST": deployments.embed},
             "responses": {"POST": Responses(gateway, deployments).respond},
         }
-        self._lists: dict[str, Methods] = {
-            "/openai/deployments": {"GET": deployments.models},
-            "/openai/models": {"GET": deployments.models},
-        }
 
     def style(self, request: Request) -> ErrorStyle:
         """How errors look on the request's path, known or not."""
         path = request.path
-        if path.startswith("/openai/v1"):
-            return self._openai_style
-        if path.startswith("/openai/"):
-            return self._deployment_style
-        if path.startswith("/v1/") and not _speaks_azure(request, self._azure, self._openai):
-            return self._openai_style
-        return self._azure_style
+        own = path.startswith("/openai/")
+        if not own and (not path.startswith("/v1/") or self._speaks_azure(request)):
+            return self._azure_style
+        styles = self._responses_styles if path.endswith("/responses") else self._openai_styles
+        return styles[own and not path.startswith("/openai/v1/")]
 
     def find(self, request: Request) -> tuple[Handler, Request]:
         """What answers, and the request with what its path names.
@@ -91,20 +95,32 @@ class Routes:
 
     def paths(self) -> list[str]:
         """All fixed paths."""
-        return [*self._azure, *self._openai, *self._lists]
+        return [*self._azure, *self._openai]
 
     def _methods(self, request: Request) -> tuple[Methods | None, str | None]:
         path = request.path
         if path.startswith(DEPLOYMENTS):
             name, _, operation = path.removeprefix(DEPLOYMENTS).partition("/")
             return self._deployments.get(operation), name
-        if path in self._openai and not _speaks_azure(request, self._azure, self._openai):
+        if path in self._openai and not self._speaks_azure(request):
             return self._openai[path], None
-        for mount in OPENAI_MOUNTS:
-            prefix = f"{mount}/models/"
+        for prefix in MODELS:
             if path.startswith(prefix) and path not in self._azure:
-                return self._openai[f"{mount}/models/*"], path.removeprefix(prefix)
-        return self._azure.get(path) or self._lists.get(path), None
+                return self._openai[f"{prefix}*"], path.removeprefix(prefix)
+        return self._azure.get(path), None
+
+    def _speaks_azure(self, request: Request) -> bool:
+        """The rule for paths that both dialects have; see the top of this module."""
+        if request.path not in self._azure:
+            return False
+        if request.path not in self._openai:
+            return True
+        agent = (request.header(b"user-agent") or "").lower()
+        return (
+            "api-version" in request.query
+            or any(name in request.headers for name in _AZURE_HEADERS)
+            or any(name in agent for name in _AZURE_AGENTS)
+        )
 
     def _not_found_text(self, path: str) -> str:
         operations = ("/chat/completions", "/images/embeddings", "/embeddings", "/completions")
@@ -138,17 +154,3 @@ def _openai_routes(mount: str, openai: OpenAI, responses: Responses) -> dict[str
         f"{mount}/models": {"GET": openai.models},
         f"{mount}/models/*": {"GET": openai.model},
     }
-
-
-def _speaks_azure(request: Request, azure: dict[str, Methods], openai: dict[str, Methods]) -> bool:
-    """The rule for paths that both dialects have; see the top of this module."""
-    if request.path in azure and request.path not in openai:
-        return True
-    if request.path not in azure:
-        return False
-    agent = (request.header(b"user-agent") or "").lower()
-    return (
-        "api-version" in request.query
-        or any(name in request.headers for name in _AZURE_HEADERS)
-        or any(name in agent for name in _AZURE_AGENTS)
-    )

@@ -19,3 +19,11 @@ class OpenAIErrorBody(Struct):
     """The body around it."""
 
     error: OpenAIErrorItem
+
+
+class ResponsesErrorEvent(Struct):
+    """The event that ends a broken stream of the Responses API."""
+
+    sequence_number: int
+    error: OpenAIErrorItem
+    type: str = "error"

@@ -6,7 +6,7 @@ from msgspec import UNSET
 
 from zaffre.core import errors as core
 from zaffre.server.dialects.common import Headers
-from zaffre.wire import codec
+from zaffre.wire import codec, sse
 from zaffre.wire.errors import AzureErrorBody, ErrorDetail, ErrorItem, StreamErrorBody
 
 _STATUS: dict[type[core.ZaffreError], int] = {
@@ -45,9 +45,9 @@ class AzureErrorStyle:
         """Status, headers and body: the `error` object first, then the flat fields."""
         return render(error)
 
-    def render_event(self, error: core.ZaffreError) -> bytes:
+    def render_event(self, error: core.ZaffreError, number: int) -> bytes:
         """An event that loops over `choices` survive."""
-        return render_event(error)
+        return sse.frame(render_event(error))
 
 
 def render(error: core.ZaffreError) -> tuple[int, Headers, bytes]:

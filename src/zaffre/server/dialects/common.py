@@ -20,8 +20,8 @@ class ErrorStyle(Protocol):
     def render(self, error: ZaffreError) -> tuple[int, Headers, bytes]:
         """Status, headers and body of an error before the first byte."""
 
-    def render_event(self, error: ZaffreError) -> bytes:
-        """The payload that tells of an error in mid-stream."""
+    def render_event(self, error: ZaffreError, number: int) -> bytes:
+        """The frame that tells of an error in mid-stream, after `number` other frames."""
 
 
 def unknown_keys(root: dict[str, Raw], known: frozenset[str]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TypeVar
 from zaffre.asgi.exchange import EVENT_STREAM, JSON, Send, send_stream, send_whole
 from zaffre.core.answers import gather
 from zaffre.core.calls import Operation
-from zaffre.core.errors import InvalidParameter, InvalidRequest
+from zaffre.core.errors import InvalidParameter, InvalidRequest, UnsupportedParameter
 from zaffre.routing.table import Deployment, Selector
 from zaffre.server.dialects.common import unknown_keys
 from zaffre.server.dialects.model_entries import model_entry
@@ -139,13 +139,17 @@ class OpenAI:
 
 
 def read_known(body: bytes, kind: type[Body]) -> Body:
-    """The body's struct. Raises `InvalidRequest` for a key that would be ignored."""
+    """The body's struct. Raises `InvalidRequest` for a key that would be ignored, and
+    `UnsupportedParameter` for a value of one that may only say what is the case anyway.
+    """
     root = codec.decode_root(body)
     for name in unknown_keys(root, frozenset(kind.__struct_fields__) | WITHOUT_EFFECT):
-        allowed = FIXED.get(name, ())
-        if codec.decode_value(root[name]) not in allowed:
-            hint = f" except as {' or '.join(map(repr, allowed))}" if allowed else ""
-            raise InvalidRequest(f"Unrecognized request argument supplied: {name}{hint}", (name,))
+        if name not in FIXED:
+            raise InvalidRequest(f"Unrecognized request argument supplied: {name}", (name,))
+        value, allowed = codec.decode_value(root[name]), FIXED[name]
+        if value not in allowed:
+            only = " or ".join(codec.encode(fact).decode() for fact in allowed)
+            raise UnsupportedParameter((name,), value, f"'{name}' can only be {only} here.")
     return codec.decode(body, kind)
 
 

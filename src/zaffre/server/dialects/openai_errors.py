@@ -2,8 +2,8 @@
 
 from zaffre.core import errors as core
 from zaffre.server.dialects.common import Headers
-from zaffre.wire import codec
-from zaffre.wire.openai_errors import OpenAIErrorBody, OpenAIErrorItem
+from zaffre.wire import codec, sse
+from zaffre.wire.openai_errors import OpenAIErrorBody, OpenAIErrorItem, ResponsesErrorEvent
 
 _STATUS: dict[type[core.ZaffreError], int] = {
     core.BodyTooLarge: 413,
@@ -27,6 +27,12 @@ _CODES: dict[type[core.ZaffreError], str] = {
     core.Unauthenticated: "invalid_api_key",
     core.Overloaded: "rate_limit_exceeded",
 }
+_RESPONSES_NAMES: dict[str | int, core.Location] = {
+    "max_tokens": ("max_output_tokens",),
+    "reasoning_effort": ("reasoning", "effort"),
+    "response_format": ("text", "format"),
+}
+"""Fields of chat that the Responses API calls otherwise."""
 _TYPES = {401: "authentication_error", 429: "rate_limit_error"}
 DEPLOYMENT_NOT_FOUND = (
     "The API deployment for this resource does not exist. If you created the deployment within the"
@@ -58,9 +64,9 @@ class OpenAIErrorStyle:
             headers.append((b"www-authenticate", b"Bearer"))
         return status, headers, codec.encode(OpenAIErrorBody(item))
 
-    def render_event(self, error: core.ZaffreError) -> bytes:
+    def render_event(self, error: core.ZaffreError, number: int) -> bytes:
         """OpenAI's SDKs raise on an event with an error object."""
-        return codec.encode(OpenAIErrorBody(self._item(error, _status_of(error))))
+        return sse.frame(codec.encode(OpenAIErrorBody(self._item(error, _status_of(error)))))
 
     def _item(self, error: core.ZaffreError, status: int) -> OpenAIErrorItem:
         if self._azure:
@@ -80,14 +86,35 @@ class OpenAIErrorStyle:
                     pass
         kind = _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
         code = next((c for k, c in _CODES.items() if isinstance(error, k)), error.code)
-        return OpenAIErrorItem(error.message, kind, _param_of(error), code)
+        return OpenAIErrorItem(error.message, kind, _param(self._place(error)), code)
+
+    def _place(self, error: core.ZaffreError) -> core.Location:
+        return error.location
+
+
+class ResponsesErrorStyle(OpenAIErrorStyle):
+    """The `ErrorStyle` of the Responses API, which has names of its own for the fields of chat."""
+
+    def render_event(self, error: core.ZaffreError, number: int) -> bytes:
+        """OpenAI's SDKs raise on the error object, Vercel's AI SDK on the event's type."""
+        item = self._item(error, _status_of(error))
+        return b"event: error\n" + sse.frame(codec.encode(ResponsesErrorEvent(number, item)))
+
+    def _place(self, error: core.ZaffreError) -> core.Location:
+        if type(error) is core.InvalidRequest:  # about the client's own names
+            return error.location
+        first, *inside = error.location or ("",)
+        if first == "messages":  # their numbers differ from those of the items
+            return ("input",)
+        rest = (step for step in inside if step not in ("function", "json_schema"))
+        return (*_RESPONSES_NAMES.get(first, error.location[:1]), *rest)
 
 
 def _status_of(error: core.ZaffreError) -> int:
     return next((s for kind, s in _STATUS.items() if isinstance(error, kind)), 500)
 
 
-def _param_of(error: core.ZaffreError) -> str | None:
+def _param(place: core.Location) -> str | None:
     """OpenAI writes places as `messages[0].content`."""
-    text = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in error.location)
+    text = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in place)
     return text.removeprefix(".") or None
