@@ -107,10 +107,7 @@ class _Pull:
             gathered.mkdir(parents=True)
             self._gather(gathered, partial)
             if prepare is not None:
-                self._tell("preparing")
-                ingredients, gathered = gathered, partial / "prepared"
-                gathered.mkdir()
-                prepare(ingredients, gathered)
+                gathered = self._prepare(prepare, gathered, partial / "prepared")
             self._describe(gathered)
             installed = self._store.install(self._model.name, gathered)
         finally:
@@ -178,6 +175,22 @@ class _Pull:
                 f" {self._store.home}; there are {free_bytes / 1e6:.0f} MB. Free some, or set"
                 " ZAFFRE_HOME to a folder on another disk."
             )
+
+    def _prepare(self, prepare: Prepare, ingredients: Path, into: Path) -> Path:
+        self._tell("preparing")
+        into.mkdir()
+        try:
+            prepare(ingredients, into)
+        except (PullFailed, OSError):
+            raise
+        # The fence: each preparation has libraries of its own, with errors of their own.
+        except Exception as trouble:
+            raise PullFailed(
+                f"Model '{self._model.name}' could not be prepared: {trouble!r}. Nothing was"
+                " installed. This may be the fault of a library's version; `pip install -U"
+                " 'zaffre[onnx]'` brings them together again."
+            ) from trouble
+        return into
 
     def _describe(self, folder: Path) -> None:
         known = {file.name: file.sha256 for file in self._model.files}

