@@ -11,7 +11,7 @@ from msgspec import UNSET, Struct, UnsetType
 from zaffre.wire.usage import UsageBody
 
 
-class ImageUrl(Struct):
+class ImageUrl(Struct, omit_defaults=True):
     """Where an image is: a data URL, or a web address."""
 
     url: str
@@ -31,7 +31,7 @@ class InputAudio(Struct):
     format: str
 
 
-class ContentPart(Struct):
+class ContentPart(Struct, omit_defaults=True):
     """One part of a message's content. `type` says which of the other fields must be there."""
 
     type: str
@@ -180,7 +180,7 @@ class AnswerMessage(Struct):
 
     role: str = "assistant"
     content: str | None = None
-    tool_calls: list[ToolCallBody] | UnsetType = UNSET
+    tool_calls: list[ToolCallBody] | UnsetType | None = UNSET
     reasoning_content: str | UnsetType | None = UNSET
 
 

@@ -1,5 +1,7 @@
 """The JSON of model information and model lists (contract, section 6.2)."""
 
+from typing import Any
+
 from msgspec import Struct
 
 
@@ -15,10 +17,10 @@ class ModelEntry(Struct):
     """A deployment in a list of models, in OpenAI's shape and with what Azure's adds."""
 
     id: str
-    created: int
-    owned_by: str
-    model_type: str
-    capabilities: object
+    created: int = 0
+    owned_by: str = ""
+    model_type: str = ""
+    capabilities: object = None
     object: str = "model"
 
 

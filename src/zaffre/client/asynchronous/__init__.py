@@ -1,0 +1,1 @@
+"""The asynchronous client, written by hand; `zaffre.client.synchronous` is generated from it."""

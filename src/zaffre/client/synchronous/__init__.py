@@ -1,0 +1,1 @@
+"""The synchronous client, generated from `zaffre.client.asynchronous`: edit that one."""
