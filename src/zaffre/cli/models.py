@@ -119,16 +119,20 @@ def _row(
     name: str, model: InstalledModel | None, entry: CatalogueModel | None, damaged: bool
 ) -> tuple[str, str, str, str, str, str]:
     if model is not None:
-        card, size_bytes = model.card, model.size_bytes
         outdated = entry is not None and model.origin is not None and not is_current(model, entry)
         state = "installed, a newer one can be pulled" if outdated else "installed"
+        card, size = model.card, _megabytes(model.size_bytes)
     elif entry is not None:
-        card, size_bytes = entry.card, entry.download_bytes
-        state = "damaged: pull it again" if damaged else "can be pulled"
+        download = f"{_megabytes(entry.download_bytes)} to download"
+        state = f"damaged: pull it again, {download}" if damaged else f"can be pulled, {download}"
+        card, size = entry.card, ""
     else:
         return name, "", "", "", "", "damaged: remove it"
-    does = ", ".join(card.operations)
-    return name, does, card.format, f"{size_bytes / 1e6:.0f} MB", card.license, state
+    return name, ", ".join(card.operations), card.format, size, card.license, state
+
+
+def _megabytes(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:.0f} MB"
 
 
 def _facts(name: str) -> dict[str, object]:

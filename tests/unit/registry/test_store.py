@@ -1,5 +1,7 @@
 """The store: whole models or none, and names that stay inside it."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -212,3 +214,18 @@ def test_a_new_card_replaces_the_old_one_whole(store: ModelStore) -> None:
 
     assert found.card == card
     assert store.find("model").card == card
+
+
+def test_the_gateways_side_of_the_registry_is_light() -> None:
+    # The gateway imports these in its first second; the heavy libraries are the engines'.
+    heavy = {"numpy", "onnx", "onnxruntime", "tokenizers", "PIL", "rich", "typer"}
+    program = (
+        "import sys; import zaffre.registry.pull, zaffre.registry.wheels;"
+        f"print(sorted({heavy!r} & set(sys.modules)))"
+    )
+
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+
+    assert loaded.stdout.strip() == "[]"
