@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from raw_http import Door
 
-from servers import RunningServer, running_server
+from servers import RunningServer, running_server, started
 
 MODELS = """\
 settings:
@@ -28,6 +28,13 @@ settings: {api_version: strict}
 deployments:
   - {name: only, model: "path:embedder"}
 """
+BROKEN = """\
+settings: {request_timeout_s: 0.5}
+deployments:
+  - {name: echo, model: echo}
+  - {name: never, model: echo, engine: none-of-this-name}
+"""
+"""A server that runs out of patience soon, with a model that cannot start."""
 TALKER = {
     "name": "talker",
     "title": "Talker 1",
@@ -45,13 +52,18 @@ EMBEDDER = {
 }
 
 
-def _serving(folder: Path, configuration: str) -> Iterator[RunningServer]:
+def _written(folder: Path, configuration: str) -> tuple[str, str]:
+    """The options that make a server read `configuration`."""
     for card in (TALKER, EMBEDDER):
         files = folder / str(card["name"])
         files.mkdir()
         (files / "card.json").write_text(json.dumps(card))
     (folder / "zaffre.yaml").write_text(configuration)
-    options = ("-f", str(folder / "zaffre.yaml"))
+    return "-f", str(folder / "zaffre.yaml")
+
+
+def _serving(folder: Path, configuration: str) -> Iterator[RunningServer]:
+    options = _written(folder, configuration)
     with running_server(folder / "home", folder / "log", *options) as running:
         yield running
 
@@ -66,6 +78,15 @@ def many_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSer
 def strict_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """A server with one model, which only embeds, that insists on known api-versions."""
     yield from _serving(tmp_path_factory.mktemp("strict"), STRICT)
+
+
+@pytest.fixture(scope="session")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    """The door of a server that is not all ready: one model never comes up."""
+    folder = tmp_path_factory.mktemp("broken")
+    options = ("--key", "a-key", *_written(folder, BROKEN))
+    with started(folder / "home", folder / "log", *options) as (process, greeting):
+        yield Door(RunningServer(process, "a-key", greeting, folder / "log").port, "a-key")
 
 
 @pytest.fixture(scope="session")

@@ -174,17 +174,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.cycle.keep_alive = False
 
     def _refuse(self, refusal: RefusedError) -> None:
-        """Say why, and end the connection once that can have been read."""
+        """Say why, unless an answer has begun, and end the connection when that can be read."""
         log.debug("refused: %s", refusal.message)
         self._deaf = True
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True
             cycle.message_event.set()
-            if cycle.response_started:
-                self.transport.close()  # in the middle of an answer there is nothing more to say
-                return
-        self.transport.write(_refusal_bytes(refusal))
+        if self._in_head or cycle is None or not cycle.response_started:
+            self.transport.write(_refusal_bytes(refusal))
         if self.transport.can_write_eof():
             self.transport.write_eof()
             self._close_in(LINGER_S)
