@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from typing import Any
-
 from msgspec import Struct
 
 
@@ -22,7 +20,7 @@ class ModelEntry(Struct):
     created: int = 0
     owned_by: str = ""
     model_type: str = ""
-    capabilities: object = None
+    capabilities: Any = None
     object: str = "model"
 
 
