@@ -334,6 +334,8 @@ class _Writer:
             if low:
                 raise self._refused(place, "allows no properties and asks for some")
             return self._rule('"{}"')
+        if low > 1:
+            raise self._refused(f"{place}/minProperties", "cannot be told from a name used twice")
         name = self.value({"type": "string", **schema.get("propertyNames", {})}, place)
         described = self.value(others, f"{place}/additionalProperties")
         member = self._rule(f'{name} ": " {described}')

@@ -1,12 +1,10 @@
 """A model on llama.cpp: calls become prompts and plans, and what it can do becomes capabilities."""
 
 import asyncio
-import math
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from random import SystemRandom
-from statistics import fmean
 from typing import Any, Self
 
 from msgspec import Struct, structs
@@ -16,15 +14,15 @@ from zaffre.core.calls import (
     CompletionCall,
     ImagePart,
     JsonSchema,
-    NamedTool,
     Sampling,
     UserMessage,
 )
 from zaffre.core.capabilities import ANY, GENERATION_PARAMETERS, Capabilities, Range
 from zaffre.core.cards import ModelCard
-from zaffre.core.deltas import Delta, Deltas, Finish, TextDelta, Usage
+from zaffre.core.deltas import Deltas, TextDelta, Usage
 from zaffre.core.engine import Health
 from zaffre.core.errors import InvalidParameter, Location, UnsupportedParameter
+from zaffre.engines.best_of import best, tried_sampling
 from zaffre.engines.llama_choices import CallChoice, Choice, TextChoice, ToolChoice
 from zaffre.engines.llama_grammar import write_grammar
 from zaffre.engines.llama_options import LlamaSettings
@@ -32,8 +30,14 @@ from zaffre.engines.llama_pool import TokenPool
 from zaffre.engines.llama_runs import Bounds, Plan, PromptInput, Runs
 from zaffre.engines.llama_server import LlamaServer
 from zaffre.engines.llama_wire import Content, Prompt, Properties, Slot, Tokens, chat_fields
-from zaffre.engines.schemas import ANY_OBJECT, RESPONSE_SCHEMA, check_schema, tool_schema
-from zaffre.engines.tool_calls import ToolCallSplitter, call_ids, call_schema, spell_out
+from zaffre.engines.schemas import ANY_OBJECT, RESPONSE_SCHEMA, check_schema
+from zaffre.engines.tool_calls import (
+    ToolCallSplitter,
+    call_ids,
+    call_schema,
+    check_tools,
+    spell_out,
+)
 
 DEFAULT_CHAT_TOKENS = 1024
 DEFAULT_COMPLETION_TOKENS = 256
@@ -107,7 +111,7 @@ class LlamaModel:
     async def chat(self, call: ChatCall) -> Deltas:
         """Answer `call`."""
         self._check_bias(call.sampling)
-        _check_tools(call)
+        check_tools(call)
         forced = bool(call.tools) and call.tool_choice not in {"none", "auto"}
         messages = call.messages if self._native_tools else spell_out(call)
         told = call if self._native_tools else structs.replace(call, tools=())
@@ -123,7 +127,7 @@ class LlamaModel:
             make_choice=self._choices(call, forced=forced, held=held),
             fields=fields,
         )
-        if not held and (self._reasons or (self._native_tools and "tools" in body)):
+        if not held and self._needs_parsing(call, body):
             run = self._runs.chat(body, prompt.tokens, plan)
         else:
             run = self._runs.complete([prompt], plan)
@@ -142,6 +146,12 @@ class LlamaModel:
             stops,
             ToolCallSplitter(call.tools, self._new_id, parallel=call.parallel_tool_calls),
         )
+
+    def _needs_parsing(self, call: ChatCall, body: dict[str, Any]) -> bool:
+        """Whether only llama.cpp can tell the parts of the model's answer from each other."""
+        if "tools" in body and call.sampling.logprobs is not None:
+            return False  # it does not do both; calls in the usual notations are found all the same
+        return self._reasons or "tools" in body
 
     async def _render(self, body: dict[str, Any], images: Sequence[bytes]) -> PromptInput:
         """The conversation as the model's own template writes it."""
@@ -174,7 +184,10 @@ class LlamaModel:
             )
         prompts = [await self._prompt(prompt, call.suffix) for prompt in call.prompts]
         echoed = [await self._text(prompt) for prompt in call.prompts] if call.echo else []
-        run = self._best(prompts, call) if call.best_of else self._plain(prompts, call.sampling)
+        if call.best_of is None:
+            run = self._plain(prompts, call.sampling)
+        else:
+            run = best(call, self._plain(prompts, tried_sampling(call)))
         begun = set[int]()
         async with aclosing(run) as deltas:
             async for delta in deltas:
@@ -193,31 +206,6 @@ class LlamaModel:
             make_choice=lambda index: TextChoice(index, sampling.stop),
         )
         return self._runs.complete(prompts, plan)
-
-    async def _best(self, prompts: Sequence[PromptInput], call: CompletionCall) -> Deltas:
-        """Of `best_of` choices per prompt, the `n` whose tokens are the most likely on average."""
-        wanted, best_of = call.sampling.n, call.best_of or 1
-        if best_of < wanted:
-            raise InvalidParameter(("best_of",), best_of, "'best_of' must be at least 'n'.")
-        asked = call.sampling.logprobs
-        sampling = structs.replace(call.sampling, n=best_of, logprobs=asked or 0)
-        candidates: dict[int, list[Delta]] = {}
-        usage = Usage(0)
-        async with aclosing(self._plain(prompts, sampling)) as deltas:
-            async for delta in deltas:
-                if isinstance(delta, Usage):
-                    usage = delta
-                else:
-                    candidates.setdefault(delta.index, []).append(delta)
-        for number in range(len(prompts)):
-            first = number * best_of
-            ranked = sorted(
-                range(first, first + best_of), key=lambda at: _likelihood(candidates[at])
-            )
-            for place, at in enumerate(reversed(ranked[-wanted:])):
-                for delta in _moved(candidates[at], number * wanted + place, asked):
-                    yield delta
-        yield usage
 
     async def _prompt(self, prompt: str | tuple[int, ...], suffix: str | None) -> PromptInput:
         if isinstance(prompt, str):
@@ -245,18 +233,6 @@ class LlamaModel:
         return (await self._server.post("/detokenize", {"tokens": prompt}, Content)).content
 
 
-def _check_tools(call: ChatCall) -> None:
-    if call.tool_choice == "none":
-        return
-    for position, tool in enumerate(call.tools):
-        check_schema(tool.parameters, tool_schema(position))
-    choice = call.tool_choice
-    if isinstance(choice, NamedTool) and all(tool.name != choice.name for tool in call.tools):
-        raise InvalidParameter(
-            ("tool_choice",), choice.name, f"There is no tool called '{choice.name}'."
-        )
-
-
 def _constraint(call: ChatCall, *, forced: bool) -> dict[str, Any]:
     """The fields of a request whose answer has to have a form."""
     if forced:
@@ -280,28 +256,6 @@ def _images(call: ChatCall) -> list[bytes]:
         for part in message.parts
         if isinstance(part, ImagePart)
     ]
-
-
-def _likelihood(deltas: Sequence[Delta]) -> float:
-    scores = [
-        scored.logprob
-        for delta in deltas
-        if isinstance(delta, TextDelta)
-        for scored in delta.logprobs
-    ]
-    return fmean(scores) if scores else -math.inf
-
-
-def _moved(deltas: Sequence[Delta], index: int, logprobs: int | None) -> list[Delta]:
-    """The deltas as those of choice `index`, without log probabilities nobody asked for."""
-    moved: list[Delta] = []
-    for delta in deltas:
-        if isinstance(delta, TextDelta):
-            scored = () if logprobs is None else delta.logprobs
-            moved.append(TextDelta(delta.text, index, scored))
-        elif isinstance(delta, Finish):
-            moved.append(Finish(delta.reason, index))
-    return moved
 
 
 async def _tokenize(server: LlamaServer, text: str, *, start: bool = True) -> list[int]:

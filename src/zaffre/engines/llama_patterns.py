@@ -62,7 +62,9 @@ def characters(ranges: Iterable[tuple[int, int]]) -> str:
         )
     if escaped:
         parts.append(f'"\\\\" [{escaped}]')
-    return f"({' | '.join(parts)})" if parts else '"\\u0000"'  # which no model can draw
+    if not parts:
+        raise UnknownPatternError("characters that JSON writes in no short way")
+    return f"({' | '.join(parts)})"
 
 
 ANY_CHARACTER = characters(((0, _LAST),))
@@ -87,8 +89,8 @@ def pattern(expression: str) -> str:
     body = reader.alternatives(top=True)
     before = "" if starts else f"{ANY_CHARACTER}* "
     after = "" if reader.ends else f" {ANY_CHARACTER}*"
-    if (not starts or not reader.ends) and "|" in reader.top_level:
-        # There the anchors belong to one alternative each.
+    if reader.split and (starts or reader.ends):
+        # There each anchor belongs to one of them.
         raise UnknownPatternError("alternatives with '^' or '$' on some of them")
     return f"{before}({body}){after}"
 
@@ -99,7 +101,7 @@ class _Reader:
     def __init__(self, text: str) -> None:
         self._text, self._at, self._depth = text, 0, 0
         self.ends = False
-        self.top_level = ""
+        self.split = False
 
     def take(self, expected: str) -> bool:
         """Step over `expected`, if it is next."""
@@ -115,7 +117,7 @@ class _Reader:
         parts = [self._sequence(top=top)]
         while self.take("|"):
             if top:
-                self.top_level = "|"
+                self.split = True
             parts.append(self._sequence(top=top))
         if top and self._at < len(self._text):
             raise UnknownPatternError("a parenthesis closes nothing")
@@ -199,6 +201,8 @@ class _Reader:
                 self._at += 1
                 found = ((found[0][0], self._set_item()[-1][1]),)
             ranges.extend(found)
+        if not ranges:
+            raise UnknownPatternError("an empty bracket")
         return complement(ranges) if negated else tuple(ranges)
 
     def _set_item(self) -> Ranges:
