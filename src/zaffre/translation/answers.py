@@ -259,16 +259,15 @@ def write_text_logprobs(
     logprobs: tuple[TokenLogprob, ...] | list[TokenLogprob], offset: int = 0
 ) -> CompletionLogprobs:
     """Log probabilities in the columns of text completions."""
-    columns = CompletionLogprobs(top_logprobs=[])
+    columns = CompletionLogprobs()
+    tops: list[dict[str, float] | None] = []
     for token in logprobs:
         columns.tokens.append(token.token)
         columns.token_logprobs.append(token.logprob)
-        top = {a.token: a.logprob for a in token.alternatives}
-        (columns.top_logprobs or []).append(top or None)
+        tops.append({a.token: a.logprob for a in token.alternatives} or None)
         columns.text_offset.append(offset)
         offset += len(token.token)
-    if not any(columns.top_logprobs or ()):
-        columns.top_logprobs = None
+    columns.top_logprobs = tops if any(tops) else None
     return columns
 
 
@@ -348,9 +347,14 @@ def write_embeddings(embeddings: Embeddings, encoding: str = "base64") -> Embedd
 
 
 def read_embeddings(response: EmbeddingResponse, expected: int) -> Embeddings:
-    """Vectors from the wire. Raises `EngineFailed` unless there are `expected` of them."""
+    """Vectors from the wire. Raises `EngineFailed` unless there are `expected` whole ones."""
     if len(response.data) != expected:
         raise EngineFailed(f"{len(response.data)} vectors came back for {expected} inputs.")
     items = sorted(response.data, key=lambda item: item.index)
-    usage = read_usage(response.usage)
-    return Embeddings(tuple(decode_vector(item.embedding) for item in items), usage)
+    try:
+        vectors = tuple(decode_vector(item.embedding) for item in items)
+    except ValueError:
+        raise EngineFailed("A vector came back that is not base64.") from None
+    if len({len(vector) for vector in vectors}) > 1 or any(len(v) % 4 for v in vectors):
+        raise EngineFailed("A vector came back that is not whole.")
+    return Embeddings(vectors, read_usage(response.usage))
