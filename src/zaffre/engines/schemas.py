@@ -51,14 +51,18 @@ _TYPES = frozenset({"array", "boolean", "integer", "null", "number", "object", "
 
 
 def _any_object(depth: int, members: int, text_length: int) -> dict[str, Any]:
-    text = {"type": "string", "maxLength": text_length}
-    defs: dict[str, Any] = {"value1": {"anyOf": [text, {"type": ["number", "boolean", "null"]}]}}
-    for level in range(2, depth + 1):
+    scalars: list[dict[str, Any]] = [
+        {"type": "string", "maxLength": text_length},
+        {"type": ["number", "boolean", "null"]},
+    ]
+    defs: dict[str, Any] = {"value0": {"anyOf": scalars}}
+    for level in range(1, depth):
         inner = {"$ref": f"#/$defs/value{level - 1}"}
         items = {"type": "array", "items": inner, "maxItems": members}
         named = {"type": "object", "additionalProperties": inner, "maxProperties": members}
-        defs[f"value{level}"] = {"anyOf": [inner, items, named]}
-    top = {"$ref": f"#/$defs/value{depth}"}
+        # Every kind of value once: where two alternatives begin alike, grammars are slow.
+        defs[f"value{level}"] = {"anyOf": [*scalars, items, named]}
+    top = {"$ref": f"#/$defs/value{depth - 1}"}
     return {
         "type": "object",
         "additionalProperties": top,

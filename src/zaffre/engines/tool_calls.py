@@ -159,18 +159,27 @@ def call_schema(call: ChatCall) -> dict[str, Any]:
 def read_calls(answer: str, new_id: Callable[[], str]) -> tuple[ToolCall, ...]:
     """The calls in a complete answer that was decoded under `call_schema`.
 
-    Raises `EngineFailed` when the answer is not what the schema describes.
+    Equal calls are one: small models that may go on repeat themselves. Raises `EngineFailed` when
+    the answer is not what the schema describes.
     """
     try:
         written = decode(answer, type=_Written | list[_Written])
     except DecodeError as error:
         raise EngineFailed("The engine left the schema of the tool call.") from error
     several = written if isinstance(written, list) else [written]
-    return tuple(ToolCall(new_id(), one.name, bytes(one.arguments).decode()) for one in several)
+    calls = dict.fromkeys((one.name, bytes(one.arguments).decode()) for one in several)
+    return tuple(ToolCall(new_id(), name, arguments) for name, arguments in calls)
+
+
+_TAKES_NOTHING = frozenset({"type", "properties", "required", "title", "description", "$schema"})
+"""Keywords of a schema for a function without parameters, where `properties` is empty."""
 
 
 def _one_call(tool: Tool, place: str) -> dict[str, Any]:
-    parameters = tool.parameters or {"type": "object", "properties": {}}
+    parameters = tool.parameters
+    if not parameters.keys() - _TAKES_NOTHING and not parameters.get("properties"):
+        # The contract (section 4.1): missing parameters are an empty list of them.
+        parameters = {"type": "object", "additionalProperties": False}
     return {
         "type": "object",
         "properties": {
