@@ -41,8 +41,22 @@ _SPECIAL = (
 )
 """The tokens behind Llama's vocabulary, in Phi-3's order (there they begin at 32000)."""
 
-_WORDS = "▁be ▁brief ▁Hello ▁Phi ▁the ▁a ▁is ▁and Hello be brief Phi 한 국 ▁ e t a o n \n".split(
-    " "
+_WORDS = (
+    *(
+        "▁be",
+        "▁brief",
+        "▁Hello",
+        "▁Phi",
+        "▁the",
+        "▁a",
+        "▁is",
+        "▁and",
+        "Hello",
+        "be",
+        "brief",
+        "Phi",
+    ),
+    *("한", "국", "▁", "e", "t", "a", "o", "n", "\n"),
 )
 
 _PIECES = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *_WORDS, *_SPECIAL]
@@ -77,7 +91,7 @@ def write_phi3(path: Path, seed: int = 1) -> Path:
 
 
 def _add_tokenizer(writer: GGUFWriter) -> None:
-    kinds = {piece: TokenType.BYTE for piece in _PIECES[3:259]}
+    kinds = dict.fromkeys(_PIECES[3:259], TokenType.BYTE)
     kinds |= {"<unk>": TokenType.UNKNOWN} | dict.fromkeys(("<s>", "</s>"), TokenType.CONTROL)
     kinds |= dict.fromkeys(_SPECIAL, TokenType.CONTROL)
     writer.add_tokenizer_model("llama")
@@ -113,3 +127,68 @@ def _add_tensors(writer: GGUFWriter, random: np.random.Generator) -> None:
         # Gate and up projections in one.
         matrix(f"blk.{block}.ffn_up", 2 * FEED_FORWARD, WIDTH)
         matrix(f"blk.{block}.ffn_down", WIDTH, FEED_FORWARD)
+
+
+IMAGE_TOKENS = 4
+"""Tokens that one image takes: 28 pixels a side, in patches of 14."""
+
+
+def write_projector(path: Path, seed: int = 2) -> Path:
+    """Write eyes for the checkpoint: a tiny CLIP with LLaVA's projection, as GGUF."""
+    writer = GGUFWriter(path, "clip")
+    width, feed_forward, patch, side = 32, 64, 14, 28
+    writer.add_file_type(LlamaFileType.ALL_F32)
+    writer.add_bool("clip.has_vision_encoder", True)
+    writer.add_string("clip.projector_type", "mlp")
+    writer.add_bool("clip.use_gelu", True)
+    numbers = {
+        "image_size": side,
+        "patch_size": patch,
+        "embedding_length": width,
+        "feed_forward_length": feed_forward,
+        "projection_dim": WIDTH,
+        "block_count": BLOCKS,
+        "attention.head_count": 2,
+    }
+    for name, number in numbers.items():
+        writer.add_uint32(f"clip.vision.{name}", number)
+    writer.add_float32("clip.vision.attention.layer_norm_epsilon", 1e-5)
+    writer.add_array("clip.vision.image_mean", [0.5] * 3)
+    writer.add_array("clip.vision.image_std", [0.5] * 3)
+    _add_eyes(writer, np.random.default_rng(seed), (width, feed_forward, patch))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _add_eyes(writer: GGUFWriter, random: np.random.Generator, sizes: tuple[int, int, int]) -> None:
+    width, feed_forward, patch = sizes
+
+    def weights(name: str, *shape: int) -> None:
+        drawn = random.standard_normal(shape) * shape[-1] ** -0.5
+        writer.add_tensor(name, drawn.astype(np.float32))
+
+    def layer(name: str, rows: int, columns: int) -> None:
+        weights(f"{name}.weight", rows, columns)
+        writer.add_tensor(f"{name}.bias", np.zeros(rows, np.float32))
+
+    def norm(name: str) -> None:
+        writer.add_tensor(f"{name}.weight", np.ones(width, np.float32))
+        writer.add_tensor(f"{name}.bias", np.zeros(width, np.float32))
+
+    weights("v.class_embd", width)
+    weights("v.patch_embd.weight", width, 3, patch, patch)
+    weights("v.position_embd.weight", IMAGE_TOKENS + 1, width)
+    norm("v.pre_ln")
+    for block in range(BLOCKS):
+        name = f"v.blk.{block}"
+        norm(f"{name}.ln1")
+        norm(f"{name}.ln2")
+        for part in ("attn_q", "attn_k", "attn_v", "attn_out"):
+            layer(f"{name}.{part}", width, width)
+        layer(f"{name}.ffn_up", feed_forward, width)
+        layer(f"{name}.ffn_down", width, feed_forward)
+    layer("mm.0", WIDTH, width)
+    layer("mm.2", WIDTH, WIDTH)

@@ -82,11 +82,12 @@ class LlamaModel:
         self._server = server
         self._slots = settings.slots
         self._pool = TokenPool(settings.kv_cache_tokens)
-        self._runs = Runs(server, self._pool, Bounds(settings.n_ctx, settings.kv_cache_tokens))
+        self._new_id = call_ids(SystemRandom())
+        bounds = Bounds(settings.n_ctx, settings.kv_cache_tokens)
+        self._runs = Runs(server, self._pool, bounds, self._new_id)
         self._vocabulary = vocabulary
         self._native_tools = properties.chat_template_caps.supports_tools
         self._reasons = any(mark in properties.chat_template for mark in REASONING_MARKS)
-        self._new_id = call_ids(SystemRandom())
         self.capabilities = _capabilities(settings, card, properties, vocabulary)
 
     @classmethod

@@ -46,9 +46,9 @@ class TokenPool:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # its turn came while it was being cancelled
+            if not turn.cancelled():  # the turn had come in the same moment
                 self._give_back(tokens)
-            else:
+            elif place in self._line:
                 self._line.remove(place)
                 self._admit()
             raise
@@ -58,7 +58,8 @@ class TokenPool:
         self._admit()
 
     def _admit(self) -> None:
-        while self._line and self._line[0][0] <= self._free:
+        while self._line and (self._line[0][1].done() or self._line[0][0] <= self._free):
             tokens, turn = self._line.popleft()
-            self._free -= tokens
-            turn.set_result(None)
+            if not turn.done():  # else it was cancelled, and does not know yet
+                self._free -= tokens
+                turn.set_result(None)

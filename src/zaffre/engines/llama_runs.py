@@ -128,8 +128,11 @@ class _Group(Struct):
 class Runs:
     """Runs prompts on a server, within bounds."""
 
-    def __init__(self, server: LlamaServer, pool: TokenPool, bounds: Bounds) -> None:
+    def __init__(
+        self, server: LlamaServer, pool: TokenPool, bounds: Bounds, new_id: Callable[[], str]
+    ) -> None:
         self._server, self._pool, self._bounds = server, pool, bounds
+        self._new_id = new_id
 
     async def complete(self, prompts: Sequence[PromptInput], plan: Plan) -> Deltas:
         """Continue `prompts`. Choice indices run over prompts, then over `n`."""
@@ -239,7 +242,9 @@ class Runs:
     async def _chat(self, body: dict[str, Any], plan: Plan, tally: Tally) -> Deltas:
         n = plan.sampling.n
         asked = plan.sampling.logprobs or 0
-        open_ = {index: _ParsedChoice(index, plan.make_choice(index)) for index in range(n)}
+        open_ = {
+            index: _ParsedChoice(index, plan.make_choice(index), self._new_id) for index in range(n)
+        }
         route = "/v1/chat/completions"
         async with aclosing(self._server.stream(route, body, plan.location)) as events:
             async for received in events:
@@ -266,8 +271,8 @@ class Runs:
 class _ParsedChoice:
     """One choice of a chat answer that llama.cpp has parsed: puts tool calls together again."""
 
-    def __init__(self, index: int, choice: Choice) -> None:
-        self._index, self._choice = index, choice
+    def __init__(self, index: int, choice: Choice, new_id: Callable[[], str]) -> None:
+        self._index, self._choice, self._new_id = index, choice, new_id
         self._calls: dict[int, ToolFragment] = {}
         self.ended = False
 
@@ -288,7 +293,6 @@ class _ParsedChoice:
 
     def _add(self, fragment: ToolFragment) -> None:
         call = self._calls.setdefault(fragment.index, ToolFragment(fragment.index))
-        call.id = call.id or fragment.id
         call.function.name = (call.function.name or "") + (fragment.function.name or "")
         call.function.arguments = (call.function.arguments or "") + (
             fragment.function.arguments or ""
@@ -297,20 +301,20 @@ class _ParsedChoice:
     def _close(self, reason: FinishReason) -> Iterator[Delta]:
         *left, finish = self._choice.close(reason)
         yield from left
-        calls = [call for call in map(_whole_call, self._calls.values()) if call is not None]
+        calls = [call for call in self._calls.values() if _is_whole(call)]
         for call in calls:
-            yield ToolCallDelta(call, self._index)
+            name, arguments = call.function.name or "", call.function.arguments or "{}"
+            yield ToolCallDelta(ToolCall(self._new_id(), name, arguments), self._index)
         yield Finish("tool_calls", self._index) if calls else finish
 
 
-def _whole_call(fragment: ToolFragment) -> ToolCall | None:
-    """The call, unless the answer ended in the middle of it."""
-    arguments = fragment.function.arguments or "{}"
+def _is_whole(call: ToolFragment) -> bool:
+    """Whether the answer did not end in the middle of the call."""
     try:
-        msgspec.json.decode(arguments, type=dict[str, msgspec.Raw])
+        msgspec.json.decode(call.function.arguments or "{}", type=dict[str, msgspec.Raw])
     except msgspec.MsgspecError:
-        return None
-    return ToolCall(fragment.id or "", fragment.function.name or "", arguments)
+        return False
+    return True
 
 
 def _advance(choice: Choice, event: CompletionEvent, alternatives: int) -> Iterator[Delta]:

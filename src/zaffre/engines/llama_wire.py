@@ -136,7 +136,6 @@ class ToolFragment(Struct):
     """A piece of a tool call."""
 
     index: int = 0
-    id: str | None = None
     function: FunctionFragment = msgspec.field(default_factory=FunctionFragment)
 
 
