@@ -4,8 +4,9 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Iterable
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from zaffre.core.errors import Unauthenticated
 
@@ -19,8 +20,8 @@ class HashedKey(Struct, frozen=True):
     """What is kept of a key: an HMAC-SHA-256 of it under a random salt, both in hex."""
 
     name: str
-    salt: str
-    digest: str
+    salt: Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+    digest: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
     def matches(self, key: str) -> bool:
         """Whether this is the hash of `key`; takes the same time either way."""

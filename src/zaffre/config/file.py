@@ -2,11 +2,11 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import yaml
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from zaffre.config.settings import ConfigurationError
 from zaffre.core.calls import OPERATIONS
@@ -24,8 +24,8 @@ class DeploymentDeclaration(Struct, frozen=True, forbid_unknown_fields=True):
     """A model of the catalogue, or `path:` and a file or folder."""
     engine: str | None = None
     options: dict[str, str | int | float | bool] = {}
-    slots: int | None = None
-    threads: int | None = None
+    slots: Annotated[int, Meta(ge=1)] | None = None
+    threads: Annotated[int, Meta(ge=1)] | None = None
 
 
 class ConfigFile(Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,6 +51,10 @@ def read_config(path: Path) -> ConfigFile:
         raise ConfigurationError(f"{path}: is not UTF-8.") from None
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{path}: {_yaml_trouble(error)}") from None
+    except ValueError as error:  # a date or number in YAML's form that is none, as 2024-13-45
+        raise ConfigurationError(f"{path}: {error}.") from None
+    except RecursionError:
+        raise ConfigurationError(f"{path}: is nested too deeply.") from None
     try:
         config = msgspec.convert(document or {}, ConfigFile)
     except msgspec.ValidationError as invalid:

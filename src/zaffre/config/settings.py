@@ -1,5 +1,7 @@
 """Settings: one row each. A flag beats the environment, which beats the file, then the default."""
 
+import math
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -28,6 +30,9 @@ class Setting(Struct, frozen=True):
     doc: str
     choices: tuple[str, ...] = ()
     minimum: float | None = None
+    maximum: float | None = None
+    pattern: str = ""
+    """A regular expression for the whole of a text."""
     secret: bool = False
 
     @property
@@ -38,8 +43,15 @@ class Setting(Struct, frozen=True):
 
 SETTINGS: tuple[Setting, ...] = (
     Setting("host", str, "127.0.0.1", "Address to listen on."),
-    Setting("port", int, 8080, "Port to listen on; 0 takes a free one.", minimum=0),
-    Setting("key", str, None, "The API key, instead of a generated one.", secret=True),
+    Setting("port", int, 8080, "Port to listen on; 0 takes a free one.", minimum=0, maximum=65535),
+    Setting(
+        "key",
+        str,
+        None,
+        "The API key, instead of a generated one.",
+        pattern="[!-~]{1,512}",  # what goes into a header as it is
+        secret=True,
+    ),
     Setting("tls_cert", str, None, "Certificate chain in PEM; with `tls_key`, serves https."),
     Setting("tls_key", str, None, "Private key in PEM of `tls_cert`."),
     Setting(
@@ -151,6 +163,12 @@ def _check(setting: Setting, source: Source, value: Value) -> Value:
         raise ConfigurationError(f"{where}: must be of type {setting.kind.__name__}.") from None
     if setting.choices and value not in setting.choices:
         raise ConfigurationError(f"{where}: must be one of {', '.join(setting.choices)}.")
+    if setting.pattern and not re.fullmatch(setting.pattern, str(value)):
+        raise ConfigurationError(f"{where}: must match {setting.pattern}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigurationError(f"{where}: must be a finite number.")
     if setting.minimum is not None and float(value or 0) < setting.minimum:
         raise ConfigurationError(f"{where}: must be at least {setting.minimum:g}.")
+    if setting.maximum is not None and float(value or 0) > setting.maximum:
+        raise ConfigurationError(f"{where}: must be at most {setting.maximum:g}.")
     return value
