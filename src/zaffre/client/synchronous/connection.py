@@ -60,10 +60,12 @@ class Connection:
         retries: int,
         transport: httpx2.BaseTransport | None = None,
         wait: Callable[[float], None] = pause,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
     ) -> None:
         self._timeout_s = timeout_s
         self._retries = retries
         self._wait = wait
+        self._max_answer_bytes = max_answer_bytes
         self._http = httpx2.Client(
             headers=endpoint.headers(),
             timeout=httpx2.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
@@ -107,10 +109,10 @@ class Connection:
 
     def _read(self, request: httpx2.Request, kind: type[T]) -> T:
         with self._exchange(request) as response:
-            content = _read_start(response, MAX_ANSWER_BYTES)
+            content = _read_start(response, self._max_answer_bytes)
             request_id = read_request_id(response.headers)
-        if len(content) > MAX_ANSWER_BYTES:
-            raise InvalidAnswer(f"The answer is larger than {MAX_ANSWER_BYTES} bytes.")
+        if len(content) > self._max_answer_bytes:
+            raise InvalidAnswer(f"The answer is larger than {self._max_answer_bytes} bytes.")
         return read_answer(content, kind, request_id)
 
     @contextmanager
