@@ -6,6 +6,7 @@ import socket
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
+from typing import cast
 
 from msgspec import structs
 
@@ -188,8 +189,8 @@ class _Line(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop."""
-        if isinstance(transport, asyncio.WriteTransport):
-            self._transport = transport
+        # uvloop's transports are no subclasses of asyncio's: isinstance() would say no.
+        self._transport = cast(asyncio.WriteTransport, transport)
 
     def data_received(self, data: bytes) -> None:
         """Called by the loop."""
