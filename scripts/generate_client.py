@@ -55,9 +55,11 @@ def generated(source: Path) -> str:
 
 def _ruff(text: str, *command: str) -> str:
     ruff = Path(sys.executable).with_name("ruff")
-    arguments = [ruff, *command, "--stdin-filename", TARGET / "any.py", "-"]
-    done = subprocess.run(arguments, input=text, capture_output=True, text=True, check=True)
-    return done.stdout
+    arguments: list[str | Path] = [ruff, *command, "--stdin-filename", TARGET / "any.py", "-"]
+    done = subprocess.run(
+        arguments, input=text.encode(), stdout=subprocess.PIPE, check=True, cwd=ROOT
+    )
+    return done.stdout.decode()
 
 
 def main() -> int:
