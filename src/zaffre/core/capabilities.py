@@ -142,10 +142,10 @@ def _check_chat(call: ChatCall, capabilities: Capabilities) -> None:
             raise UnsupportedParameter(
                 where, choice, f"{capabilities.model} cannot call tools this way."
             )
-    if call.reasoning_effort is not None and "reasoning_effort" not in capabilities.parameters:
-        raise _unsupported("reasoning_effort", call.reasoning_effort, capabilities)
-    if not call.parallel_tool_calls and "parallel_tool_calls" not in capabilities.parameters:
-        raise _unsupported("parallel_tool_calls", False, capabilities)
+    if call.reasoning_effort is not None:
+        _check_parameter("reasoning_effort", call.reasoning_effort, capabilities)
+    if not call.parallel_tool_calls:
+        _check_parameter("parallel_tool_calls", False, capabilities)
 
 
 def _check_completion(call: CompletionCall, capabilities: Capabilities) -> None:
@@ -156,8 +156,10 @@ def _check_completion(call: CompletionCall, capabilities: Capabilities) -> None:
         ("suffix", call.suffix, None),
         ("best_of", call.best_of, None),
     ):
-        if value != absent and name not in capabilities.parameters:
-            raise _unsupported(name, value, capabilities)
+        if value != absent:
+            _check_parameter(name, value, capabilities)
+    if call.best_of is not None and call.best_of < call.sampling.n:
+        raise OutOfRange(("best_of",), call.best_of, "'best_of' must be at least 'n'.")
     if not capabilities.token_prompts and any(not isinstance(p, str) for p in call.prompts):
         raise UnsupportedParameter(
             ("prompt",), "token ids", f"{capabilities.model} takes prompts as text only."
@@ -167,13 +169,16 @@ def _check_completion(call: CompletionCall, capabilities: Capabilities) -> None:
 def _check_sampling(sampling: Sampling, capabilities: Capabilities) -> None:
     for name, absent in _SAMPLING_DEFAULTS.items():
         value = getattr(sampling, name)
-        if value == absent:
-            continue
-        allowed = capabilities.parameters.get(name)
-        if allowed is None:
-            raise _unsupported(name, value, capabilities)
-        if isinstance(value, int | float) and value not in allowed:
-            raise OutOfRange((name,), value, _range_text(name, allowed))
+        if value != absent:
+            _check_parameter(name, value, capabilities)
+
+
+def _check_parameter(name: str, value: object, capabilities: Capabilities) -> None:
+    allowed = capabilities.parameters.get(name)
+    if allowed is None:
+        raise _unsupported(name, value, capabilities)
+    if isinstance(value, int | float) and value not in allowed:
+        raise OutOfRange((name,), value, _range_text(name, allowed))
 
 
 def _check_parts(call: ChatCall, capabilities: Capabilities) -> None:

@@ -159,10 +159,10 @@ class OperationNotSupported(ZaffreError):
 
     code = "operation_not_found"
 
-    def __init__(self, operation: str, model: str, supported: Sequence[str]) -> None:
+    def __init__(self, operation: str, model: str | None, supported: Sequence[str]) -> None:
+        who = "any model here" if model is None else f"model '{model}'"
         super().__init__(
-            f"Operation '{operation}' was not found on model '{model}', which supports:"
-            f" {', '.join(supported)}."
+            f"Operation '{operation}' was not found on {who}; supported: {', '.join(supported)}."
         )
 
 

@@ -97,4 +97,5 @@ class Table:
             return next(iter(self._by_name.values()))
         if not self._by_name:
             raise NoModel
-        raise OperationNotSupported(operation, "this server", ())
+        known = {known for d in self._by_name.values() for known in d.card.operations}
+        raise OperationNotSupported(operation, None, sorted(known))
