@@ -162,7 +162,8 @@ class OperationNotSupported(ZaffreError):
     def __init__(self, operation: str, model: str | None, supported: Sequence[str]) -> None:
         who = "any model here" if model is None else f"model '{model}'"
         super().__init__(
-            f"Operation '{operation}' was not found on {who}; supported: {', '.join(supported)}."
+            f"Operation '{operation}' was not found on {who}, which supports:"
+            f" {', '.join(supported)}."
         )
 
 

@@ -67,7 +67,7 @@ def test_an_operation_that_nobody_can_do_is_not_found():
     table = Table([CHAT, OTHER])
     with pytest.raises(OperationNotSupported, match="not found") as refused:
         table.resolve(Selector(), "embed")
-    assert refused.value.message.endswith("on any model here; supported: chat, complete.")
+    assert refused.value.message.endswith("which supports: chat, complete.")
 
 
 def test_one_model_answers_to_any_name_but_not_as_any_deployment():
