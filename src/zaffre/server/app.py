@@ -45,10 +45,12 @@ class GatewayApp:
         *,
         max_body_bytes: int,
         strict_versions: bool = False,
+        body_timeout_s: float = BODY_TIMEOUT_S,
     ) -> None:
         self._gateway = gateway
         self._keys = keys
         self._max_body_bytes = max_body_bytes
+        self._body_timeout_s = body_timeout_s
         self._routes = Routes(gateway, strict_versions=strict_versions)
         self._own: dict[str, Handler] = {
             "/health/replicas": self._replicas,
@@ -100,12 +102,13 @@ class GatewayApp:
         try:
             if length.isdecimal() and int(length) > self._max_body_bytes:
                 raise BodyTooLargeError
-            async with asyncio.timeout(BODY_TIMEOUT_S):
+            async with asyncio.timeout(self._body_timeout_s):
                 return await read_body(receive, self._max_body_bytes)
         except BodyTooLargeError:
             raise BodyTooLarge(f"The body is larger than {self._max_body_bytes} bytes.") from None
         except TimeoutError:
-            raise InvalidRequest(f"The body did not come within {BODY_TIMEOUT_S:g} s.") from None
+            waited = f"{self._body_timeout_s:g} s"
+            raise InvalidRequest(f"The body did not come within {waited}.") from None
 
     async def _health(self, request: Request, _body: bytes, send: Send) -> None:
         await send_whole(send, 200, [JSON, *request.answer_headers()], b'{"status":"ok"}')

@@ -78,8 +78,10 @@ class ChatStream:
                 opening = "" if choice.thinking else "<think>"
                 choice.thinking = True
                 return [self._frame(index, AnswerDelta(content=f"{opening}{text}"))]
-            case ToolCallDelta():
-                return [self._call(delta, choice)]
+            case ToolCallDelta(index=index):
+                closing = [self._frame(index, AnswerDelta(content="</think>"))]
+                thought, choice.thinking = choice.thinking, False
+                return [*(closing if thought else []), self._call(delta, choice)]
             case Finish():
                 frames = self._finish(UNSET)
                 self._held = delta
