@@ -29,7 +29,8 @@ Updates = Iterable[StreamingChatCompletionsUpdate] | AsyncIterable[StreamingChat
 
 RESULT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}", re.IGNORECASE)
 BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
-LONG_TEXT_LENGTH = 100
+LONG_TEXT_LENGTH = 50
+"""The SDK asks large models for 100."""
 
 
 async def settled(answer: Answer | Awaitable[Answer]) -> Answer:

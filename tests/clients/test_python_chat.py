@@ -121,9 +121,8 @@ async def test_sampling_parameters_have_an_effect(chat: AnyChatClient):
 
 
 async def test_top_p_of_nothing_is_greedy(chat: AnyChatClient):
-    question = [UserMessage("Tell me a story about a dragon.")]
-    greedy = await settled(chat.complete(messages=question, temperature=0, max_tokens=16))
-    narrow = await settled(
-        chat.complete(messages=question, temperature=2, top_p=0.0001, seed=3, max_tokens=16)
+    # At this temperature and without top_p, the answer is a salad of words.
+    response = await settled(
+        chat.complete(messages=CAPITAL, temperature=2, top_p=0.0001, seed=3, max_tokens=16)
     )
-    assert narrow.choices[0].message.content == greedy.choices[0].message.content
+    check_completion(response, contains="Paris")

@@ -84,15 +84,17 @@ async def test_an_extra_key_that_the_model_lacks_is_refused_by_the_model(chat: A
 
 
 async def test_an_extra_key_that_the_model_has_reaches_it(chat: AnyChatClient):
-    asked = {
-        "messages": [UserMessage("Tell me a story about a dragon.")],
-        "max_tokens": 16,
-    }
-    greedy = await settled(chat.complete(**asked, temperature=0))
-    narrowed = await settled(
-        chat.complete(**asked, temperature=2, seed=11, model_extras={"top_k": 1})
+    # At this temperature and without top_k, the answer is a salad of words.
+    response = await settled(
+        chat.complete(
+            messages=[UserMessage("What is the capital of France?")],
+            temperature=2,
+            seed=3,
+            max_tokens=16,
+            model_extras={"top_k": 1},
+        )
     )
-    assert narrowed.choices[0].message.content == greedy.choices[0].message.content
+    assert "capital of France is Paris" in response.choices[0].message.content
 
 
 async def test_a_model_without_eyes_refuses_an_image(chat: AnyChatClient, picture: Path):

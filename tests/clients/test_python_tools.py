@@ -59,6 +59,13 @@ def _check_arguments(call, tools: list[ChatCompletionsToolDefinition]) -> None:
     assert call.id
 
 
+def choice_of(tool: ChatCompletionsToolDefinition) -> ChatCompletionsNamedToolChoice:
+    """The wish that this tool be called and no other."""
+    return ChatCompletionsNamedToolChoice(
+        function=ChatCompletionsNamedToolChoiceFunction(name=tool.function.name)
+    )
+
+
 async def test_a_required_tool_is_called(chat: AnyChatClient):
     response = await settled(
         chat.complete(
@@ -75,11 +82,8 @@ async def test_a_required_tool_is_called(chat: AnyChatClient):
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.function.name)
 async def test_a_named_tool_is_called(chat: AnyChatClient, tool: ChatCompletionsToolDefinition):
-    choice = ChatCompletionsNamedToolChoice(
-        function=ChatCompletionsNamedToolChoiceFunction(name=tool.function.name)
-    )
     response = await settled(
-        chat.complete(messages=QUESTION, tools=TOOLS, tool_choice=choice, temperature=0)
+        chat.complete(messages=QUESTION, tools=TOOLS, tool_choice=choice_of(tool), temperature=0)
     )
     calls = response.choices[0].message.tool_calls
     assert [call.function.name for call in calls] == [tool.function.name]
@@ -88,22 +92,20 @@ async def test_a_named_tool_is_called(chat: AnyChatClient, tool: ChatCompletions
 
 async def test_the_result_of_a_tool_is_taken_back(chat: AnyChatClient):
     asked = await settled(
-        chat.complete(messages=QUESTION, tools=[FORECAST], tool_choice="required", temperature=0)
+        chat.complete(messages=QUESTION, tools=TOOLS, tool_choice=choice_of(LAMP), temperature=0)
     )
     calls = asked.choices[0].message.tool_calls
     messages = [
         *QUESTION,
         AssistantMessage(tool_calls=calls),
-        *(ToolMessage("62", tool_call_id=call.id) for call in calls),
+        *(ToolMessage("The lamp is on.", tool_call_id=call.id) for call in calls),
     ]
-    answer = await settled(
-        chat.complete(
-            messages=messages, tools=[FORECAST], tool_choice="none", temperature=0, max_tokens=64
-        )
-    )
+    rest = {"tools": TOOLS, "tool_choice": "none", "temperature": 0, "max_tokens": 16}
+    without = await settled(chat.complete(messages=QUESTION, **rest))
+    answer = await settled(chat.complete(messages=messages, **rest))
     assert answer.choices[0].message.content
     assert not answer.choices[0].message.tool_calls
-    assert answer.usage.prompt_tokens > asked.usage.prompt_tokens
+    assert answer.usage.prompt_tokens > without.usage.prompt_tokens
 
 
 async def test_no_tool_is_called_where_none_may_be(chat: AnyChatClient):
@@ -128,16 +130,17 @@ async def test_the_model_may_choose(chat: AnyChatClient):
 async def test_a_streamed_call_comes_in_one_piece(chat: AnyChatClient):
     updates = await updates_of(
         chat.complete(
-            messages=QUESTION, tools=TOOLS, tool_choice="required", stream=True, temperature=0
+            messages=QUESTION,
+            tools=TOOLS,
+            tool_choice=choice_of(LAMP),
+            stream=True,
+            temperature=0,
         )
     )
-    pieces = [call for update in updates for call in update.choices[0].delta.tool_calls or []]
-    assert pieces
-    for piece in pieces:
-        schema = {tool.function.name: tool.function.parameters for tool in TOOLS}
-        arguments = json.loads(piece.function.arguments)
-        jsonschema.validate(arguments, schema[piece.function.name])
-        assert piece.id
+    [call] = [call for update in updates for call in update.choices[0].delta.tool_calls or []]
+    assert call.id
+    assert call.function.name == LAMP.function.name
+    jsonschema.validate(json.loads(call.function.arguments), LAMP.function.parameters)
     assert not any(update.choices[0].delta.content for update in updates)
     assert updates[-1].choices[0].finish_reason == "tool_calls"
     check_usage(updates[-1].usage)

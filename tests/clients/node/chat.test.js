@@ -83,7 +83,8 @@ test("a required tool is called", async () => {
 });
 
 test("the result of a tool is taken back", async () => {
-  const body = { messages: CAPITAL, tools: [TOOL], tool_choice: "required", temperature: 0 };
+  const choice = { type: "function", function: { name: "switch_lamp" } };
+  const body = { messages: CAPITAL, tools: [TOOL], tool_choice: choice, temperature: 0 };
   const { message } = (await complete(body)).choices[0];
   const results = message.tool_calls.map((call) => ({
     role: "tool",

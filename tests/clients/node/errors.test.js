@@ -11,7 +11,7 @@ import { CAPITAL, makeClient } from "./client.js";
 async function refusal(parameters, client = makeClient()) {
   const response = await client.path("/chat/completions").post(parameters);
   assert.ok(isUnexpected(response), "the request was not refused");
-  return { status: response.status, headers: response.headers, ...response.body.error };
+  return { ...response.body.error, status: response.status, headers: response.headers };
 }
 
 test("a wrong key is refused", async () => {
