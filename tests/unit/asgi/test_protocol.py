@@ -33,13 +33,13 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     await send_whole(send, 200, [], said)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def server() -> AsyncIterator[Loopback]:
     async with serving(echo) as loopback:
         yield loopback
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def hasty() -> AsyncIterator[Loopback]:
     async with serving(echo, HastyProtocol) as loopback:
         yield loopback

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zaffre.core import calls
@@ -19,6 +19,8 @@ from zaffre.wire import codec
 from zaffre.wire.chat import ChatRequest
 from zaffre.wire.completions import CompletionRequest
 from zaffre.wire.embeddings import EmbeddingRequest, ImageEmbeddingRequest
+
+FEW = settings(max_examples=40)
 
 TEXT = st.text(max_size=12)
 CONTENT = st.binary(min_size=1, max_size=12)
@@ -96,6 +98,7 @@ def test_a_chat_call_comes_back(call: calls.ChatCall, stream: bool):
 
 
 @given(chat_calls())
+@FEW
 def test_nothing_absent_is_sent(call: calls.ChatCall):
     """Foreign servers refuse nulls that they do not know."""
     sent = codec.decode(codec.encode(write_chat(call, "model", stream=False)), dict)
@@ -115,6 +118,7 @@ def test_nothing_absent_is_sent(call: calls.ChatCall):
         best_of=st.none() | st.integers(0, 9),
     )
 )
+@FEW
 def test_a_completion_call_comes_back(call: calls.CompletionCall):
     sent = codec.encode(write_completion(call, "model", stream=False))
     assert read_completion(codec.decode(sent, CompletionRequest), {}) == call
@@ -128,6 +132,7 @@ def test_a_completion_call_comes_back(call: calls.CompletionCall):
         input_type=st.sampled_from(["text", "query", "document"]),
     )
 )
+@FEW
 def test_an_embedding_call_comes_back(call: calls.EmbedCall):
     sent = codec.encode(write_embedding(call, "model"))
     assert read_embedding(codec.decode(sent, EmbeddingRequest), {}) == call
@@ -143,6 +148,7 @@ def test_an_embedding_call_comes_back(call: calls.EmbedCall):
         input_type=st.sampled_from(["text", "query", "document"]),
     )
 )
+@FEW
 def test_an_image_embedding_call_comes_back(call: calls.ImageEmbedCall):
     sent = codec.encode(write_image_embedding(call, "model"))
     assert read_image_embedding(codec.decode(sent, ImageEmbeddingRequest), {}) == call

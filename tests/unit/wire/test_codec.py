@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
 
@@ -33,6 +33,7 @@ class Point(Struct):
 
 
 @given(VALUES)
+@settings(max_examples=40)
 def test_values_come_back_as_they_went(value: Any):
     encoded = codec.encode(value)
     assert b"\n" not in encoded
