@@ -140,7 +140,8 @@ async def test_it_describes(client: AsyncClient):
 
 
 @pytest.mark.parametrize(
-    "mount", ["", "/", "/v1", "/models", "/api/models/", "/?api-version=2024-05-01-preview"]
+    "mount",
+    ["", "/", "/v1", "/models", "/api/models/", "/inference", "/?api-version=2024-05-01-preview"],
 )
 async def test_any_endpoint_of_the_dialect_will_do(open_server: RunningServer, mount: str):
     """Given one of the addresses that owners hand out, when it is used, then it works."""

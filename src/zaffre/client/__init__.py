@@ -20,7 +20,7 @@ from zaffre.client.errors import (
     UnknownModel,
 )
 from zaffre.client.images import data_url
-from zaffre.client.options import ChatOptions, SamplingOptions
+from zaffre.client.options import ChatOptions, Message, SamplingOptions
 from zaffre.client.synchronous.client import Client
 from zaffre.client.synchronous.stream import Stream
 from zaffre.client.vectors import Vectors
@@ -35,6 +35,7 @@ __all__ = [
     "ConnectionFailed",
     "CutOff",
     "InvalidAnswer",
+    "Message",
     "ModelTimeout",
     "NotFound",
     "NotSupported",
