@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ROOT / "requirements"
-NODE = ROOT / "tests" / "clients" / "node"
+NODE_LOCKS = sorted((ROOT / "tests" / "clients").glob("*/package-lock.json"))
 LOCKS = ("serve.txt", "dev.txt")
 ADDRESS = re.compile(r"\w+://|--(?:extra-)?index-url|--find-links|--trusted-host|git\+")
 INSTALLERS = {"hatchling", "editables"}
@@ -54,9 +54,10 @@ def test_requirements_name_no_address(path: Path):
     assert not ADDRESS.search(path.read_text())
 
 
-def test_the_clients_of_node_are_locked_without_addresses():
-    """Given the lock of the JavaScript clients, when it is read, it has hashes, not addresses."""
-    packages = json.loads((NODE / "package-lock.json").read_text())["packages"]
+@pytest.mark.parametrize("path", NODE_LOCKS, ids=lambda path: path.parent.name)
+def test_clients_of_node_are_locked_without_addresses(path: Path):
+    """Given a lock of JavaScript clients, when it is read, it has hashes, not addresses."""
+    packages = json.loads(path.read_text())["packages"]
     packages.pop("")
     assert packages
     for name, package in packages.items():

@@ -10,8 +10,6 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 RATCHET = Path(__file__).with_name("long_functions.txt")
 MAX_FILE_LINES = 500
@@ -78,25 +76,25 @@ def _allowed_functions() -> dict[str, int]:
     return {name: int(lines) for name, lines in entries}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=_name)
-def test_a_module_starts_with_its_purpose(path: Path):
-    """Given a module, when it is read, then its first line is one sentence about its purpose."""
-    docstring = ast.get_docstring(ast.parse(path.read_text()))
-    assert docstring, "no docstring"
-    assert docstring.splitlines()[0].endswith("."), "the first line is no sentence"
+def test_modules_start_with_their_purpose():
+    """Given all modules, when they are read, then the first line of each is a sentence."""
+    first_lines = {
+        _name(path): (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
+        for path in MODULES
+    }
+    assert not {name: line for name, line in first_lines.items() if not line.endswith(".")}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=_name)
-def test_a_file_stays_readable_in_one_sitting(path: Path):
-    """Given a module, when its lines are counted, then they are few enough."""
-    assert len(path.read_text().splitlines()) <= MAX_FILE_LINES
+def test_files_can_be_read_in_one_sitting():
+    """Given all modules, when their lines are counted, then none has too many."""
+    lengths = {_name(path): len(path.read_text().splitlines()) for path in MODULES}
+    assert not {name: lines for name, lines in lengths.items() if lines > MAX_FILE_LINES}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=_name)
-def test_a_module_is_named_by_what_it_is(path: Path):
-    """Given a module, when its path is read, then no part of it is a word for anything."""
-    words = re.split(r"[_./]", _name(path.with_suffix("")))
-    assert not VAGUE_NAMES & set(words)
+def test_modules_are_named_by_what_they_are():
+    """Given all modules, when their paths are read, then no part is a word for anything."""
+    words = {_name(path): set(re.split(r"[_./]", _name(path))) for path in MODULES}
+    assert not {name: found & VAGUE_NAMES for name, found in words.items() if found & VAGUE_NAMES}
 
 
 def test_functions_are_short_or_known_to_be_long():
