@@ -103,3 +103,13 @@ def test_the_base_install_is_light(light_python: Path):
     ]
     assert brought
     assert sum(file.stat().st_size for file in brought) < LARGEST_MB * 1_000_000
+
+
+def test_the_command_says_what_the_base_install_lacks(light_python: Path):
+    """Given the base install, when `zaffre` is typed, then a sentence tells what to install."""
+    done = subprocess.run(
+        [light_python, "-m", "zaffre", "serve"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "pip install 'zaffre[server]'" in done.stderr
+    assert "Traceback" not in done.stderr
