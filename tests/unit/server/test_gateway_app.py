@@ -1,66 +1,15 @@
 """The ASGI application: the fence around it, and what it does with bodies that do not come."""
 
-import asyncio
-import json
 import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from in_process import CHAT, Exchange, app, speaking
 
 from zaffre.asgi.exchange import Message
-from zaffre.auth.keys import KeyChain, hash_key
-from zaffre.core.calls import OPERATIONS
-from zaffre.core.cards import ModelCard
-from zaffre.core.errors import EngineFailed
-from zaffre.routing.replicas import Replica
 from zaffre.routing.table import Deployment, Table
-from zaffre.server.app import GatewayApp
 from zaffre.service.gateway import Gateway
-
-KEY = b"a-key"
-CHAT = b'{"messages":[{"role":"user","content":"hi"}]}'
-
-
-class Exchange:
-    """One request to an application in this process."""
-
-    def __init__(self, method: str, path: str, *pieces: bytes, **headers: str) -> None:
-        shown = [(name.replace("_", "-").encode(), v.encode()) for name, v in headers.items()]
-        self.scope = {
-            "type": "http",
-            "method": method,
-            "path": path,
-            "query_string": b"",
-            "headers": [(b"api-key", KEY), *shown],
-        }
-        self._pieces = list(pieces)
-        self.sent: list[Message] = []
-
-    async def receive(self) -> Message:
-        if self._pieces:
-            return {"type": "http.request", "body": self._pieces.pop(0), "more_body": True}
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    async def receive_whole(self) -> Message:
-        if self._pieces:
-            body = self._pieces.pop(0)
-            return {"type": "http.request", "body": body, "more_body": bool(self._pieces)}
-        return await self.receive()
-
-    async def send(self, message: Message) -> None:
-        self.sent.append(message)
-
-    @property
-    def answer(self) -> tuple[int, Any]:
-        start, *rest = self.sent
-        return start["status"], json.loads(b"".join(message["body"] for message in rest))
-
-
-def app(gateway: Gateway, **options: Any) -> GatewayApp:
-    keys = KeyChain([hash_key("test", KEY.decode())])
-    return GatewayApp(gateway, keys, max_body_bytes=1000, **options)
 
 
 class BrokenTable(Table):
@@ -72,10 +21,7 @@ class BrokenTable(Table):
 
 @pytest.fixture
 def gateway() -> Gateway:
-    card = ModelCard(name="m", format="echo", operations=OPERATIONS)
-    replica = Replica("m", max_calls=1)
-    replica.became("failed")
-    return Gateway(Table([Deployment("m", card, "echo", replica, 0)]))
+    return speaking()
 
 
 @pytest.fixture
@@ -139,6 +85,8 @@ async def test_who_leaves_before_the_body_is_whole_gets_no_answer(gateway: Gatew
 
 
 async def test_a_model_that_does_not_run_is_unavailable(gateway: Gateway):
+    (deployment,) = gateway.table
+    deployment.replica.became("failed")
     exchange = Exchange("POST", "/chat/completions", CHAT)
     await app(gateway)(exchange.scope, exchange.receive_whole, exchange.send)
     assert exchange.answer[0] == 503
@@ -148,7 +96,3 @@ async def test_other_protocols_are_ignored(gateway: Gateway):
     exchange = Exchange("GET", "/")
     await app(gateway)({"type": "websocket"}, exchange.receive, exchange.send)
     assert exchange.sent == []
-
-
-def test_an_engine_failure_is_no_bug():
-    assert EngineFailed("x").code != "internal_error"
