@@ -7,7 +7,7 @@ import pytest
 from raw_http import CHAT, INFO, Door
 
 IMAGE = "data:image/png;base64," + base64.b64encode(b"picture").decode()
-MOUNTS = ["", "/v1", "/models", "/api/models"]
+MOUNTS = ["", "/v1", "/models", "/api/models", "/inference"]
 ROUTES: list[tuple[str, str, dict[str, Any] | None]] = [
     ("POST", "/chat/completions", {"messages": [{"role": "user", "content": "hi"}]}),
     ("POST", "/completions", {"prompt": "hi"}),
@@ -40,9 +40,9 @@ def test_every_route_is_at_every_mount(many: Door, mount: str, method: str, rout
         assert answer.header("content-type") == "application/json"
 
 
-@pytest.mark.parametrize("path", ["/models", "/v1/models", "/api/models"])
-def test_the_list_of_models_is_at_every_mount_that_has_a_name(many: Door, path: str):
-    listed = many.get(path).json
+@pytest.mark.parametrize("path", ["/models", "/api/models", *(f"{m}/models" for m in MOUNTS)])
+def test_the_list_of_models_is_at_every_mount(many: Door, path: str):
+    listed = many.get(f"{path}?api-version=2024-05-01-preview").json
     assert listed["object"] == "list"
     assert [m["id"] for m in listed["data"]][:3] == ["Echo", "second", "talker"]
 

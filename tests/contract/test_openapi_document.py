@@ -40,6 +40,15 @@ def test_it_has_every_operation(document: dict[str, Any]):
     assert len(ids) == len(set(ids))
 
 
+def test_every_path_is_at_every_base_it_names(many: Door, document: dict[str, Any]):
+    for server in document["servers"]:
+        for path, item in document["paths"].items():
+            target = f"{server['url'].rstrip('/')}{path}?api-version=2024-05-01-preview"
+            for method in item:
+                found = many.call(method.upper(), target, b"")
+                assert found.status == (200 if method == "get" else 400), target
+
+
 def held_against(document: dict[str, Any], schema: dict[str, Any], value: Any) -> None:
     whole = {**schema, "components": document["components"]}
     jsonschema.Draft202012Validator(whole).validate(value)

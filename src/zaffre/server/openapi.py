@@ -6,6 +6,7 @@ import msgspec
 
 from zaffre import __version__
 from zaffre.routing.table import Table
+from zaffre.server.routes import AZURE_MOUNTS
 from zaffre.wire import codec
 from zaffre.wire.chat import ChatRequest, ChatResponse
 from zaffre.wire.completions import CompletionRequest, CompletionResponse
@@ -48,7 +49,7 @@ def make_document(table: Table) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": "Zaffre: Azure AI Model Inference", "version": __version__},
-        "servers": [{"url": "/"}, {"url": "/v1"}, {"url": "/models"}, {"url": "/api/models"}],
+        "servers": [{"url": mount or "/"} for mount in AZURE_MOUNTS],
         "security": [{"apiKey": []}, {"bearer": []}],
         "paths": paths,
         "components": {

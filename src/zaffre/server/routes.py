@@ -134,15 +134,17 @@ class Routes:
 
 
 def _azure_routes(mount: str, azure: AzureInference) -> dict[str, Methods]:
-    listing = mount if mount.endswith("/models") else f"{mount}/models"
-    return {
+    routes: dict[str, Methods] = {
         f"{mount}/chat/completions": {"POST": azure.chat},
         f"{mount}/completions": {"POST": azure.complete},
         f"{mount}/embeddings": {"POST": azure.embed},
         f"{mount}/images/embeddings": {"POST": azure.embed_images},
         f"{mount}/info": {"GET": azure.info},
-        listing: {"GET": azure.models},
+        f"{mount}/models": {"GET": azure.models},
     }
+    if mount.endswith("/models"):
+        routes[mount] = {"GET": azure.models}
+    return routes
 
 
 def _openai_routes(mount: str, openai: OpenAI, responses: Responses) -> dict[str, Methods]:
