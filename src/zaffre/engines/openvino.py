@@ -36,7 +36,7 @@ class OpenVinoEngine:
         ready = await self._runner.start()
         self._calls = OpenVinoCalls(
             self._runner,
-            chat_template=ready.chat_template,
+            model=ready,
             default_max_tokens=int(
                 self._spec.options.get("default_max_tokens", DEFAULT_CHAT_TOKENS)
             ),

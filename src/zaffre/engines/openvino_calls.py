@@ -26,6 +26,7 @@ from zaffre.core.calls import (
 from zaffre.core.deltas import Delta, Deltas, ReasoningDelta, TextDelta, Usage
 from zaffre.core.errors import (
     EngineFailed,
+    InvalidParameter,
     InvalidRequest,
     Location,
     PromptTooLong,
@@ -44,6 +45,7 @@ from zaffre.engines.openvino_wire import (
     Generate,
     Progress,
     Prompt,
+    Ready,
     Refused,
     Text,
     TokenIds,
@@ -84,7 +86,7 @@ class OpenVinoCalls:
         self,
         runner: RunnerProcess,
         *,
-        chat_template: str,
+        model: Ready,
         default_max_tokens: int,
         randomness: Random,
     ) -> None:
@@ -92,8 +94,9 @@ class OpenVinoCalls:
         self._default_max_tokens = default_max_tokens
         self._randomness = randomness
         self._new_id = call_ids(randomness)
-        self._takes_tools = "tools" in chat_template
-        self._thinks = thinks(chat_template)
+        self._vocabulary_size = model.vocabulary_size
+        self._takes_tools = "tools" in model.chat_template
+        self._thinks = thinks(model.chat_template)
 
     async def chat(self, call: ChatCall) -> Deltas:
         """Answer `call`."""
@@ -131,11 +134,20 @@ class OpenVinoCalls:
             make_choice=lambda index, _: TextChoice(index, ()),
             echo=call.echo,
         )
-        prompts = [Text(p) if isinstance(p, str) else TokenIds(p) for p in call.prompts]
+        prompts = [self._prompt(prompt) for prompt in call.prompts]
         run = self._generate(prompts, plan)
         async with aclosing(best(call, run) if ranked else run) as deltas:
             async for delta in deltas:
                 yield delta
+
+    def _prompt(self, prompt: str | tuple[int, ...]) -> Prompt:
+        if isinstance(prompt, str):
+            return Text(prompt)
+        for token in prompt:
+            if not 0 <= token < self._vocabulary_size:
+                trouble = f"There is no token {token}; the model has {self._vocabulary_size}."
+                raise InvalidParameter(("prompt",), token, trouble)
+        return TokenIds(prompt)
 
     def _choices(
         self, call: ChatCall, *, forced: bool, held: bool

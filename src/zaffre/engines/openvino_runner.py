@@ -92,9 +92,9 @@ class Runner:
                 case Text(text=text):
                     ids = self._model.encode(text, start=True)
                 case TokenIds(ids=given):
-                    ids = self._known(given)
+                    ids = list(given)
                     text = self._model.decode(given) if order.wants_prompt else ""
-        except (TemplateRefusedError, ValueError) as refusal:
+        except TemplateRefusedError as refusal:
             return [Refused(order.id, str(refusal)), Freed(order.id)]
         ids = ids or [self._model.vocabulary.first]
         limit = self._model.context_length
@@ -118,13 +118,6 @@ class Runner:
             return [Failed(order.id, f"The engine did not take it: {error}"), Freed(order.id)]
         self._running[order.id] = Generation(order, handle, self._model.vocabulary)
         return []
-
-    def _known(self, ids: tuple[int, ...]) -> list[int]:
-        size = len(self._model.vocabulary.pieces)
-        for token in ids:
-            if not 0 <= token < size:
-                raise ValueError(f"There is no token {token}; the model has {size}.")
-        return list(ids)
 
     def _length(self, order: Generate, ids: list[int]) -> int:
         """The tokens of a prompt that is too long, which the tokenizer may have cut."""

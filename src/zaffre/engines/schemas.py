@@ -50,18 +50,15 @@ _NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multi
 _TYPES = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
 
 
-def _any_object(depth: int, members: int, text_length: int) -> dict[str, Any]:
-    scalars: list[dict[str, Any]] = [
-        {"type": "string", "maxLength": text_length},
-        {"type": ["number", "boolean", "null"]},
-    ]
-    defs: dict[str, Any] = {"value0": {"anyOf": scalars}}
+def _any_object(depth: int, members: int) -> dict[str, Any]:
+    scalar = {"type": ["string", "number", "boolean", "null"]}
+    defs: dict[str, Any] = {"value0": scalar}
     for level in range(1, depth):
         inner = {"$ref": f"#/$defs/value{level - 1}"}
         items = {"type": "array", "items": inner, "maxItems": members}
         named = {"type": "object", "additionalProperties": inner, "maxProperties": members}
         # Every kind of value once: where two alternatives begin alike, grammars are slow.
-        defs[f"value{level}"] = {"anyOf": [*scalars, items, named]}
+        defs[f"value{level}"] = {"anyOf": [scalar, items, named]}
     top = {"$ref": f"#/$defs/value{depth - 1}"}
     return {
         "type": "object",
@@ -71,9 +68,10 @@ def _any_object(depth: int, members: int, text_length: int) -> dict[str, Any]:
     }
 
 
-ANY_OBJECT = _any_object(depth=5, members=16, text_length=1000)
-"""The schema behind `json_object`: any object, within bounds that make an answer end. What reaches
-`max_tokens` before it is complete ends there, with the reason `length`."""
+ANY_OBJECT = _any_object(depth=5, members=16)
+"""The schema behind `json_object`: any object, within bounds that make most answers end. What
+reaches `max_tokens` before it is complete ends there, with the reason `length`. Texts have no bound
+of their own: counting their characters would make every step slower, for everybody."""
 
 RESPONSE_SCHEMA: Location = ("response_format", "json_schema", "schema")
 """Where the schema of `response_format` stands in a request."""
