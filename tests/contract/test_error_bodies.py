@@ -96,7 +96,7 @@ def test_trailers_do_not_grow_without_bound(many: Door):
         bare.sendall(head.encode())
         assert bare.recv(65536).startswith(b"HTTP/1.1 401 ")
         bare.sendall(b"a" * 200_000)
-        assert read_to_end(bare) == b""
+        assert b"HTTP/1.1" not in read_to_end(bare)
 
 
 @pytest.mark.parametrize("target", [INFO, "/models", "/health", "/nothing", "/openapi.json"])
