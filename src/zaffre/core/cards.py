@@ -36,5 +36,8 @@ class ModelCard(Struct, frozen=True, kw_only=True):
     temperature: float | None = None
     top_p: float | None = None
     """What the model's makers recommend; used where a request says nothing."""
+    longest_json_text: int | None = None
+    """Characters of a text in a structured answer for which the schema has no bound: small models
+    do not know when to stop. None: no bound."""
     chat_template: str | None = None
     """Jinja template that replaces the one in the files."""
