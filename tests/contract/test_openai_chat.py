@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from openai_bytes import CHAT, TOOLS, USER, V1, event_stream, refusal, steady
+from openai_bytes import CHAT, LOOK_UP, TOOLS, USER, V1, event_stream, refusal, steady
 from raw_http import Answer, Door
 
 ANSWER = (
@@ -117,6 +117,25 @@ def test_a_tool_dialogue_is_read_as_clients_echo_it(echo_door: Door):
     ]
     answer = chat(echo_door, messages=messages, tools=TOOLS, parallel_tool_calls=False).json
     assert answer["choices"][0]["message"] == {"role": "assistant", "content": "one two"}
+
+
+@pytest.mark.parametrize(
+    "choice", ["other", {"type": "function", "function": {"name": "other"}}], ids=["bare", "whole"]
+)
+def test_a_tool_is_named_with_or_without_its_wrapping(echo_door: Door, choice: Any):
+    """Given a choice by name, even as langchain-azure-ai writes it, then that tool is called."""
+    tools = [*TOOLS, {"type": "function", "function": {**LOOK_UP, "name": "other"}}]
+    (called,) = chat(echo_door, tools=tools, tool_choice=choice).json["choices"]
+    assert called["message"]["tool_calls"][0]["function"]["name"] == "other"
+
+
+def test_a_choice_that_names_no_tool_is_refused(echo_door: Door):
+    """Given a name that no tool has, when it is chosen, then the refusal points at it."""
+    error = refusal(chat(echo_door, tools=TOOLS, tool_choice="other"), 400)
+    assert (error["param"], error["code"]) == ("tool_choice", "invalid_value")
+    whole = {"type": "function", "function": {"name": "other"}}
+    error = refusal(chat(echo_door, tools=TOOLS, tool_choice=whole), 400)
+    assert error["param"] == "tool_choice.function.name"
 
 
 @pytest.mark.parametrize(

@@ -262,14 +262,17 @@ def _read_choice(choice: str | NamedToolBody | None, tools: tuple[Tool, ...]) ->
         raise InvalidParameter(("tool_choice",), str(choice), "'tool_choice' needs 'tools'.")
     if choice == "required":
         return "required"
+    names = {tool.name for tool in tools}
     if isinstance(choice, str):
+        if choice in names:  # as langchain-azure-ai writes it
+            return NamedTool(choice)
         raise InvalidParameter(
             ("tool_choice",),
             choice,
             f"'{choice}' is not a tool choice; use auto, none, required or a function by name.",
         )
     name = choice.function.name if choice.function else ""
-    if name not in {tool.name for tool in tools}:
+    if name not in names:
         raise InvalidParameter(
             ("tool_choice", "function", "name"), name, f"No tool is called '{name}'."
         )
