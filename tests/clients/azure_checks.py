@@ -5,18 +5,20 @@ The checks are those of the SDK's test suite, written anew without its recording
 
 import inspect
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Iterable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from azure.ai.inference import ChatCompletionsClient, EmbeddingsClient, ImageEmbeddingsClient, aio
 from azure.ai.inference.models import (
+    AsyncStreamingChatCompletions,
     ChatCompletions,
     ChatRole,
     CompletionsFinishReason,
     CompletionsUsage,
     EmbeddingsResult,
     ModelInfo,
+    StreamingChatCompletions,
     StreamingChatCompletionsUpdate,
 )
 
@@ -25,7 +27,7 @@ AnyChatClient = ChatCompletionsClient | aio.ChatCompletionsClient
 AnyEmbeddingsClient = EmbeddingsClient | aio.EmbeddingsClient
 AnyImageEmbeddingsClient = ImageEmbeddingsClient | aio.ImageEmbeddingsClient
 Client = TypeVar("Client", bound=AnyChatClient | AnyEmbeddingsClient | AnyImageEmbeddingsClient)
-Updates = Iterable[StreamingChatCompletionsUpdate] | AsyncIterable[StreamingChatCompletionsUpdate]
+Stream = StreamingChatCompletions | AsyncStreamingChatCompletions
 
 RESULT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}", re.IGNORECASE)
 BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
@@ -47,14 +49,15 @@ async def closing(client: Client) -> AsyncIterator[Client]:
         await settled(client.close())
 
 
-async def updates_of(
-    answer: Updates | Awaitable[Updates],
-) -> list[StreamingChatCompletionsUpdate]:
+async def updates_of(answer: Stream | Awaitable[Stream]) -> list[StreamingChatCompletionsUpdate]:
     """All updates of a stream, of either flavour."""
     stream = await settled(answer)
-    if isinstance(stream, AsyncIterable):
-        return [update async for update in stream]
-    return list(stream)
+    # Closed here, because the client stops reading at [DONE] and keeps the connection.
+    if isinstance(stream, AsyncStreamingChatCompletions):
+        async with stream:
+            return [update async for update in stream]
+    with stream:
+        return list(stream)
 
 
 def text_of(updates: Iterable[StreamingChatCompletionsUpdate]) -> str:

@@ -73,11 +73,12 @@ async def test_a_required_tool_is_called(chat: AnyChatClient):
             tools=TOOLS,
             tool_choice=ChatCompletionsToolChoicePreset.REQUIRED,
             temperature=0,
+            model_extras={"parallel_tool_calls": False},
         )
     )
     check_tool_call(response)
-    for call in response.choices[0].message.tool_calls:
-        _check_arguments(call, TOOLS)
+    [call] = response.choices[0].message.tool_calls
+    _check_arguments(call, TOOLS)
 
 
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda tool: tool.function.name)
