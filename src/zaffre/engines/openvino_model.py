@@ -15,6 +15,7 @@ from zaffre.engines.openvino_wire import Conversation, Load
 MARK = "\ufdd0"
 """Stands inside the texts of a conversation where they must be cut before they are tokenised. It is
 a noncharacter: Unicode keeps it for such uses and no text may have it."""
+_TEMPLATE_ERROR = re.compile(r"Minja's error: (.*?)(?: at row \d+, column \d+:|$)", re.MULTILINE)
 _PROBE_TOKENS_OVER = 64
 _COUNTED_CHARACTERS = 16_384
 _CONVERTED_MARK = "complete"
@@ -117,9 +118,9 @@ def _broken_up(special: re.Match[str]) -> str:
 
 def _reason(error: RuntimeError) -> str:
     """What a template says when it raises, out of the library's many lines."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith(("Exception from", "Minja failed"))]
-    return (told or lines or ["no reason given"])[0]
+    said = _TEMPLATE_ERROR.search(str(error))
+    reason = said[1] if said else "the engine cannot run it"
+    return f"The model's chat template does not take these messages: {reason}."
 
 
 # --- opening -----------------------------------------------------------------------------------

@@ -72,7 +72,11 @@ class RunnerProcess:
         self._line = line = _Line(self._take)
         await asyncio.get_running_loop().create_unix_connection(lambda: line, sock=ours)
         line.send(self._load)
-        ready = await self._loaded(line, self._process)
+        try:
+            ready = await self._loaded(line, self._process)
+        except EngineFailed:
+            line.close()
+            raise
         self._ready = True
         line.lost.add_done_callback(self._on_lost)
         return ready
