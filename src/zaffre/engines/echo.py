@@ -7,6 +7,7 @@ user message (or prompt) steer it: `/fail`, `/crash`, `/hang`, `/fail-after N`,
 
 import asyncio
 import hashlib
+import json
 import math
 import os
 import struct
@@ -50,10 +51,13 @@ class EchoEngine:
 
     def __init__(self, spec: EngineSpec) -> None:
         self._card = spec.card
+        self._options = spec.options
         self._active = 0
 
     async def start(self) -> Capabilities:
         """Nothing to load."""
+        for name in self._options:
+            raise EngineFailed(f"The echo engine has no option '{name}'; it has none at all.")
         return Capabilities(
             model=self._card.name,
             engine="echo",
@@ -85,7 +89,7 @@ class EchoEngine:
         tool = _chosen_tool(call)
         if tool is not None:
             for choice in range(call.sampling.n):
-                arguments = '{"text":"' + said.replace("\\", "").replace('"', "") + '"}'
+                arguments = json.dumps({"text": said}, separators=(",", ":"), ensure_ascii=False)
                 name_hash = hashlib.sha256(said.encode()).hexdigest()[:24]
                 yield ToolCallDelta(ToolCall(f"call_{name_hash}", tool, arguments), choice)
                 yield Finish("tool_calls", choice)
@@ -159,7 +163,8 @@ def _json_answer(form: object) -> str:
     if not isinstance(form, JsonSchema):
         return "{}"
     names = form.schema.get("required", [])
-    return "{" + ",".join(f'"{name}":""' for name in names) + "}"
+    filled = {str(name): "" for name in names} if isinstance(names, list) else {}
+    return json.dumps(filled, separators=(",", ":"), ensure_ascii=False)
 
 
 def _cut(answer: str, sampling: Sampling) -> tuple[list[str], FinishReason]:

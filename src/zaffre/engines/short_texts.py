@@ -1,8 +1,8 @@
 """Shorter texts and lists in structured answers, for models that do not know when to stop.
 
-A small model that is held to `{"type": "string"}` may write on until its tokens run out, and half a
-string is no JSON. For such models the card names a bound (`ModelCard.longest_json_text`), which goes
-into the grammar wherever the schema has none of its own. What is decoded still satisfies the
+A small model that is held to `{"type": "string"}` may write on until its tokens run out, and half
+a string is no JSON. For such models the card names a bound (`ModelCard.longest_json_text`), which
+goes into the grammar wherever the schema has none of its own. What is decoded still satisfies the
 client's schema.
 """
 
