@@ -27,7 +27,7 @@ def test_a_model_is_shown(many: Door, mount: str):
     listed = many.get(f"{mount}/models").json["data"]
     assert many.get(f"{mount}/models/second").json == listed[1]
     error = refusal(many.get(f"{mount}/models/gpt-4o"), 404)
-    assert (error["code"], error["param"]) == ("model_not_found", "model")
+    assert (error["code"], error["param"]) == ("unknown_model", "model")
 
 
 def test_a_model_must_be_named(many: Door):
@@ -46,7 +46,7 @@ def test_an_unknown_model_is_not_found(many: Door, echo_door: Door):
             "message": "Unknown model: gpt-4o",
             "type": "invalid_request_error",
             "param": "model",
-            "code": "model_not_found",
+            "code": "unknown_model",
         }
 
 

@@ -21,7 +21,6 @@ _STATUS: dict[type[core.ZaffreError], int] = {
     core.EngineFailed: 500,
 }
 _CODES: dict[type[core.ZaffreError], str] = {
-    core.UnknownModel: "model_not_found",
     core.OutOfRange: "invalid_value",
     core.UnsupportedParameter: "unsupported_parameter",
     core.InvalidParameter: "invalid_value",
