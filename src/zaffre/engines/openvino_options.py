@@ -31,12 +31,13 @@ _VALUE_BYTES = 1.2
 """One number in the cache, eight bits with its share of a scale."""
 _SOME_TOKEN_BYTES = 128 * 1024
 """Keys and values of one token, where the files do not tell."""
-_IR_FILES = (
+IR_FILES = (
     "openvino_model.xml",
     "openvino_model.bin",
     "openvino_tokenizer.xml",
     "openvino_detokenizer.xml",
 )
+"""What a folder must have."""
 
 
 class Option(Struct, frozen=True):
@@ -151,7 +152,7 @@ def _file_facts(path: Path) -> _Facts:
 
 
 def _folder_facts(path: Path) -> _Facts:
-    missing = [name for name in _IR_FILES if not (path / name).is_file()]
+    missing = [name for name in IR_FILES if not (path / name).is_file()]
     if missing:
         raise EngineFailed(
             f"{path} is no OpenVINO model: {missing[0]} is missing. 'optimum-cli export openvino'"
