@@ -13,7 +13,6 @@ from zaffre.core.calls import (
     ChatCall,
     CompletionCall,
     ImagePart,
-    JsonSchema,
     Sampling,
     UserMessage,
 )
@@ -22,6 +21,7 @@ from zaffre.core.cards import ModelCard
 from zaffre.core.deltas import Deltas, TextDelta, Usage
 from zaffre.core.engine import Health
 from zaffre.core.errors import InvalidParameter, Location, UnsupportedParameter
+from zaffre.engines.answer_forms import answer_schema, must_call
 from zaffre.engines.best_of import best, tried_sampling
 from zaffre.engines.llama_choices import CallChoice, Choice, TextChoice, ToolChoice
 from zaffre.engines.llama_grammar import write_grammar
@@ -30,11 +30,9 @@ from zaffre.engines.llama_pool import TokenPool
 from zaffre.engines.llama_runs import Bounds, Plan, PromptInput, Runs
 from zaffre.engines.llama_server import LlamaServer
 from zaffre.engines.llama_wire import Content, Prompt, Properties, Slot, Tokens, chat_fields
-from zaffre.engines.schemas import ANY_OBJECT, RESPONSE_SCHEMA, check_schema
 from zaffre.engines.tool_calls import (
     ToolCallSplitter,
     call_ids,
-    call_schema,
     check_tools,
     spell_out,
 )
@@ -86,6 +84,7 @@ class LlamaModel:
         bounds = Bounds(settings.n_ctx, settings.kv_cache_tokens)
         self._runs = Runs(server, self._pool, bounds, self._new_id)
         self._vocabulary = vocabulary
+        self._longest_text = card.longest_json_text
         self._native_tools = properties.chat_template_caps.supports_tools
         self._reasons = any(mark in properties.chat_template for mark in REASONING_MARKS)
         self.capabilities = _capabilities(settings, card, properties, vocabulary)
@@ -113,13 +112,13 @@ class LlamaModel:
         """Answer `call`."""
         self._check_bias(call.sampling)
         check_tools(call)
-        forced = bool(call.tools) and call.tool_choice not in {"none", "auto"}
+        forced = must_call(call)
         messages = call.messages if self._native_tools else spell_out(call)
         told = call if self._native_tools else structs.replace(call, tools=())
         body = chat_fields(told, messages)
         held = forced or call.format != "text"
         # Reading a large schema takes longer than the loop may wait.
-        fields = await asyncio.to_thread(_constraint, call, forced=forced) if held else {}
+        fields = await asyncio.to_thread(_constraint, call, self._longest_text) if held else {}
         prompt = await self._render(body, _images(call))
         plan = Plan(
             sampling=call.sampling,
@@ -234,19 +233,10 @@ class LlamaModel:
         return (await self._server.post("/detokenize", {"tokens": prompt}, Content)).content
 
 
-def _constraint(call: ChatCall, *, forced: bool) -> dict[str, Any]:
+def _constraint(call: ChatCall, longest_text: int | None) -> dict[str, Any]:
     """The fields of a request whose answer has to have a form."""
-    if forced:
-        # llama.cpp leaves it to the model whether it calls a tool that it must call.
-        return {"grammar": write_grammar(call_schema(call), ("tools",))}
-    match call.format:
-        case "text":
-            return {}
-        case "json_object":
-            return {"grammar": write_grammar(ANY_OBJECT, ("response_format",))}
-        case JsonSchema(schema=schema):
-            check_schema(schema, RESPONSE_SCHEMA)
-            return {"grammar": write_grammar(schema, RESPONSE_SCHEMA)}
+    form = answer_schema(call, longest_text)
+    return {} if form is None else {"grammar": write_grammar(*form)}
 
 
 def _images(call: ChatCall) -> list[bytes]:

@@ -40,6 +40,7 @@ class OpenVinoEngine:
             default_max_tokens=int(
                 self._spec.options.get("default_max_tokens", DEFAULT_CHAT_TOKENS)
             ),
+            longest_text=self._spec.card.longest_json_text,
             randomness=self._randomness,
         )
         return _capabilities(self._spec, ready)

@@ -13,9 +13,7 @@ from zaffre.core.calls import (
     AssistantMessage,
     ChatCall,
     CompletionCall,
-    JsonSchema,
     Message,
-    NamedTool,
     Sampling,
     SystemMessage,
     TextPart,
@@ -33,6 +31,7 @@ from zaffre.core.errors import (
     UnsupportedParameter,
     ZaffreError,
 )
+from zaffre.engines.answer_forms import answer_schema, must_call
 from zaffre.engines.best_of import best, tried_sampling
 from zaffre.engines.llama_choices import CallChoice, Choice, TextChoice, ToolChoice
 from zaffre.engines.openvino_grammar import grammar_of
@@ -51,12 +50,10 @@ from zaffre.engines.openvino_wire import (
     TokenIds,
     TooLong,
 )
-from zaffre.engines.schemas import ANY_OBJECT, RESPONSE_SCHEMA, check_schema
 from zaffre.engines.thoughts import ThoughtSplitter, thinks
 from zaffre.engines.tool_calls import (
     ToolCallSplitter,
     call_ids,
-    call_schema,
     check_tools,
     function_object,
     spell_out,
@@ -88,9 +85,11 @@ class OpenVinoCalls:
         *,
         model: Ready,
         default_max_tokens: int,
+        longest_text: int | None,
         randomness: Random,
     ) -> None:
         self._runner = runner
+        self._longest_text = longest_text
         self._default_max_tokens = default_max_tokens
         self._randomness = randomness
         self._new_id = call_ids(randomness)
@@ -102,8 +101,8 @@ class OpenVinoCalls:
         """Answer `call`."""
         check_tools(call)
         choice_of_tool = call.tool_choice if call.tools else "none"
-        forced = choice_of_tool == "required" or isinstance(choice_of_tool, NamedTool)
-        grammar = await asyncio.to_thread(_grammar, call, forced=forced)
+        forced = must_call(call)
+        grammar = await asyncio.to_thread(_grammar, call, self._longest_text)
         told = call if self._takes_tools else structs.replace(call, messages=spell_out(call))
         offered = call.tools if self._takes_tools and choice_of_tool != "none" else ()
         conversation = Conversation(
@@ -319,18 +318,10 @@ class _Run:
                 self._begin(other)
 
 
-def _grammar(call: ChatCall, *, forced: bool) -> str | None:
+def _grammar(call: ChatCall, longest_text: int | None) -> str | None:
     """The grammar of the answer, if it has to have one."""
-    if forced:
-        return grammar_of(call_schema(call), ("tools",))
-    match call.format:
-        case "text":
-            return None
-        case "json_object":
-            return grammar_of(ANY_OBJECT, ("response_format",))
-        case JsonSchema(schema=schema):
-            check_schema(schema, RESPONSE_SCHEMA)
-            return grammar_of(schema, RESPONSE_SCHEMA)
+    form = answer_schema(call, longest_text)
+    return None if form is None else grammar_of(*form)
 
 
 def _bound(sampling: Sampling, default: int) -> int:
