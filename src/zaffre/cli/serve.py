@@ -138,7 +138,10 @@ def _key_text(settings: Settings, key: str | None) -> str:
     if key is not None:
         return f"\nYour key, shown only this once:\n\n    {key}\n"
     if settings.values["key"] is not None:
-        return f"\nThe key is the one from {settings.sources['key']}.\n"
+        return (
+            f"\nThe key is the one from the {settings.sources['key']}."
+            " For the lines below: export ZAFFRE_KEY=<your key>\n"
+        )
     return (
         "\nThe key is the one printed at the first start; --new-key makes another."
         " For the lines below: export ZAFFRE_KEY=<your key>\n"

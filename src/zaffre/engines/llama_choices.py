@@ -6,6 +6,7 @@ from typing import Protocol
 
 from zaffre.core.calls import ToolCall
 from zaffre.core.deltas import Delta, Finish, FinishReason, TextDelta, TokenLogprob, ToolCallDelta
+from zaffre.core.errors import EngineFailed
 from zaffre.engines.text_stream import StopText
 from zaffre.engines.tool_calls import ToolCallSplitter, read_calls
 
@@ -102,28 +103,46 @@ class ToolChoice:
 
 
 class CallChoice:
-    """Nothing but tool calls, decoded under their schema. A call in the making is not given out."""
+    """Nothing but tool calls, decoded under their schema. A call in the making is not given out.
+
+    A small model that may make several calls makes the same one until it must stop: the answer ends
+    with the first call that is there already.
+    """
 
     def __init__(self, index: int, new_id: Callable[[], str]) -> None:
         self._index, self._new_id = index, new_id
-        self._said: list[str] = []
-
-    @property
-    def ended(self) -> bool:
-        """Never: the schema ends the answer."""
-        return False
+        self._said = ""
+        self._made = 0
+        """Different calls that are complete."""
+        self.ended = False
+        """Whether the model has begun to repeat itself; otherwise the schema ends the answer."""
 
     def push(self, text: str, logprobs: Sequence[TokenLogprob]) -> list[Delta]:
         """Nothing yet."""
         del logprobs  # of tokens that are no part of any text
-        self._said.append(text)
+        self._said += text
+        if "}" in text and self._said.lstrip().startswith("["):
+            self.ended = self._repeats()
         return []
+
+    def _repeats(self) -> bool:
+        """Whether the call that has just become complete was there before."""
+        complete = self._said[: self._said.rindex("}") + 1] + "]"
+        try:
+            made = len(read_calls(complete, self._new_id))
+        except EngineFailed:  # the brace closes something inside a call
+            return False
+        if made > self._made:
+            self._made = made
+            return False
+        self._said = complete
+        return True
 
     def close(self, reason: FinishReason) -> list[Delta]:
         """The calls, if the answer is whole. Raises `EngineFailed` when they are no calls."""
         if reason != "stop":
             return [Finish(reason, self._index)]
-        calls = read_calls("".join(self._said), self._new_id)
+        calls = read_calls(self._said, self._new_id)
         return [
             *(ToolCallDelta(call, self._index) for call in calls),
             Finish("tool_calls", self._index),
