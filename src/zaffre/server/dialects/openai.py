@@ -1,5 +1,7 @@
-"""The OpenAI family: OpenAI v1, where the body names the model, and Azure OpenAI deployments, where
-the path does. Everything else is the same, but for the words of a few errors.
+"""The OpenAI family: OpenAI v1, and Azure OpenAI deployments.
+
+In v1 the body names the model, on a deployment the path does. Everything else is the same, but for
+the words of a few errors.
 """
 
 import time
