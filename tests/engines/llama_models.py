@@ -28,10 +28,15 @@ def starter(chat_template: str | None = None, **options: str | int) -> EngineSpe
     return EngineSpec(card=card, path=str(model.path), threads=1, options={**options})
 
 
-def tiny(path: Path, slots: int = 4, **options: str | int) -> EngineSpec:
-    """How to run a GGUF made for a test."""
-    card = ModelCard(name="tiny-phi3", format="gguf", operations=("chat", "complete"))
-    return EngineSpec(card=card, path=str(path), threads=1, slots=slots, options={**options})
+def tiny(path: Path, chat_template: str | None = None, **options: str | int) -> EngineSpec:
+    """How to run a GGUF made for a test, with another template if one is given."""
+    card = ModelCard(
+        name="tiny-phi3",
+        format="gguf",
+        operations=("chat", "complete"),
+        chat_template=chat_template,
+    )
+    return EngineSpec(card=card, path=str(path), threads=1, slots=4, options={**options})
 
 
 @asynccontextmanager

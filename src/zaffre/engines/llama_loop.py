@@ -56,6 +56,11 @@ def _serve(chosen: Namespace) -> "xllamacpp.Server":
     params.use_jinja = True
     params.ui = False
     params.verbosity = ERRORS_ONLY
+    # Fitting the model to an accelerator loads it twice.
+    params.fit_params = any(
+        device["type"] != xllamacpp.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_CPU
+        for device in xllamacpp.get_device_info()
+    )
     if chosen.chat_template_file is not None:
         params.chat_template = chosen.chat_template_file.read_text()
     try:

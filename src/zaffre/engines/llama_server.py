@@ -77,6 +77,11 @@ class LlamaServer:
                 await self._process.end()
                 self._process = None
 
+    @property
+    def pid(self) -> int | None:
+        """The process that llama.cpp runs in now, if it does."""
+        return None if self._process is None else self._process.pid
+
     async def get(self, path: str, answer: type[T]) -> T:
         """The answer to a GET."""
         return await self._ask("GET", path, None, answer, ())
@@ -189,6 +194,11 @@ class _Process:
             await asyncio.shield(started.end())
             raise
         return started
+
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._process.pid
 
     @property
     def alive(self) -> bool:
