@@ -106,7 +106,7 @@ async def test_a_start_fails_in_llama_cpps_own_words(checkpoint: Path, tmp_path:
     broken = tmp_path / "broken.gguf"
     whole = checkpoint.read_bytes()  # noqa: ASYNC240 - small, and a test
     broken.write_bytes(whole.replace(b"blk.1.attn_qkv", b"blk.1.attn_xyz"))
-    with pytest.raises(EngineFailed, match="error loading model: .*tensors"):
+    with pytest.raises(EngineFailed, match=r"error loading model: .*tensors"):
         await LlamaEngine(tiny(broken)).start()
 
 
