@@ -3,12 +3,19 @@
 import asyncio
 import os
 from collections.abc import Callable
-from pathlib import Path
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from zaffre.core.answers import Answer, gather
-from zaffre.core.calls import ChatCall, CompletionCall, Sampling, TextPart, UserMessage
+from zaffre.core.calls import (
+    ChatCall,
+    CompletionCall,
+    JsonSchema,
+    Sampling,
+    TextPart,
+    UserMessage,
+)
 from zaffre.core.capabilities import Capabilities, check
 from zaffre.core.cards import ModelCard
 from zaffre.core.deltas import Delta, Deltas
@@ -34,6 +41,35 @@ MODELS = ("llama", "openvino")
 GREEDY = Sampling(temperature=0, max_tokens=24)
 PATIENCE_S = 20.0
 """Far more than anything here takes; what never happens fails the test then."""
+
+
+class Person(Struct, forbid_unknown_fields=True):
+    """What `PERSON` describes."""
+
+    name: Annotated[str, Meta(max_length=40)]
+    age: Annotated[int, Meta(ge=0, le=120)]
+    tags: Annotated[list[Annotated[str, Meta(max_length=12)]], Meta(max_length=3)]
+    email: Annotated[str, Meta(pattern="^[a-z]{2,8}@example[.]org$")] | None = None
+
+
+PERSON = JsonSchema(
+    "person",
+    {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "maxLength": 40},
+            "age": {"type": "integer", "minimum": 0, "maximum": 120},
+            "tags": {"$ref": "#/$defs/tags"},
+            "email": {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/email"}]},
+        },
+        "required": ["name", "age", "tags", "email"],
+        "additionalProperties": False,
+        "$defs": {
+            "tags": {"type": "array", "items": {"type": "string", "maxLength": 12}, "maxItems": 3},
+            "email": {"type": "string", "pattern": "^[a-z]{2,8}@example[.]org$"},
+        },
+    },
+)
 
 
 class Subject(Struct, frozen=True):
@@ -100,8 +136,3 @@ def spec_of(engine: str, *, slots: int = 16, **options: str | int) -> EngineSpec
     return EngineSpec(
         card=found.card, path=str(found.path), threads=threads, slots=slots, options=options
     )
-
-
-def starter_gguf() -> Path:
-    """The file of the starter chat model."""
-    return ModelStore(default_home(os.environ)).find(CHAT_MODEL).path

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import msgspec
 import pytest
-from conformance import GREEDY, SUBJECTS, Subject, chat_call, until
+from conformance import GREEDY, PERSON, SUBJECTS, Person, Subject, chat_call, until
 from msgspec import Meta
 
 from zaffre.core.calls import (
@@ -45,33 +45,6 @@ ODD_TEXTS = {
     "templates": "{{ 7*7 }} {% raise %} ${x} %s",
 }
 KOREAN = "다음 문장을 그대로 따라 쓰세요: 안녕하세요 😀👩‍👩‍👧 반갑습니다!"
-
-
-class Person(msgspec.Struct, forbid_unknown_fields=True):
-    name: Annotated[str, Meta(max_length=40)]
-    age: Annotated[int, Meta(ge=0, le=120)]
-    tags: Annotated[list[Annotated[str, Meta(max_length=12)]], Meta(max_length=3)]
-    email: Annotated[str, Meta(pattern="^[a-z]{2,8}@example[.]org$")] | None = None
-
-
-PERSON = JsonSchema(
-    "person",
-    {
-        "type": "object",
-        "properties": {
-            "name": {"type": "string", "maxLength": 40},
-            "age": {"type": "integer", "minimum": 0, "maximum": 120},
-            "tags": {"$ref": "#/$defs/tags"},
-            "email": {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/email"}]},
-        },
-        "required": ["name", "age", "tags", "email"],
-        "additionalProperties": False,
-        "$defs": {
-            "tags": {"type": "array", "items": {"type": "string", "maxLength": 12}, "maxItems": 3},
-            "email": {"type": "string", "pattern": "^[a-z]{2,8}@example[.]org$"},
-        },
-    },
-)
 
 
 class WeatherArguments(msgspec.Struct, forbid_unknown_fields=True):

@@ -94,6 +94,7 @@ class OpenVinoCalls:
         self._randomness = randomness
         self._new_id = call_ids(randomness)
         self._vocabulary_size = model.vocabulary_size
+        self._sentencepiece = model.sentencepiece
         self._takes_tools = "tools" in model.chat_template
         self._thinks = thinks(model.chat_template)
 
@@ -102,7 +103,7 @@ class OpenVinoCalls:
         check_tools(call)
         choice_of_tool = call.tool_choice if call.tools else "none"
         forced = must_call(call)
-        grammar = await asyncio.to_thread(_grammar, call, self._longest_text)
+        grammar = await asyncio.to_thread(self._grammar, call)
         told = call if self._takes_tools else structs.replace(call, messages=spell_out(call))
         offered = call.tools if self._takes_tools and choice_of_tool != "none" else ()
         conversation = Conversation(
@@ -138,6 +139,11 @@ class OpenVinoCalls:
         async with aclosing(best(call, run) if ranked else run) as deltas:
             async for delta in deltas:
                 yield delta
+
+    def _grammar(self, call: ChatCall) -> str | None:
+        """The grammar of the answer, if it has to have one."""
+        form = answer_schema(call, self._longest_text)
+        return None if form is None else grammar_of(*form, sentencepiece=self._sentencepiece)
 
     def _prompt(self, prompt: str | tuple[int, ...]) -> Prompt:
         if isinstance(prompt, str):
@@ -316,12 +322,6 @@ class _Run:
         for other in range(first + 1, first + self._plan.sampling.n):
             if other not in self._choices and other not in self._numbers:
                 self._begin(other)
-
-
-def _grammar(call: ChatCall, longest_text: int | None) -> str | None:
-    """The grammar of the answer, if it has to have one."""
-    form = answer_schema(call, longest_text)
-    return None if form is None else grammar_of(*form)
 
 
 def _bound(sampling: Sampling, default: int) -> int:

@@ -3,11 +3,10 @@
 import openvino_genai as genai
 from openvino_genai.py_openvino_genai import GenerationHandle
 
-from zaffre.core.calls import Sampling
 from zaffre.core.deltas import Delta, FinishReason, TextDelta, TokenLogprob
 from zaffre.engines.llama_choices import TextChoice
 from zaffre.engines.openvino_model import Vocabulary
-from zaffre.engines.openvino_wire import Generate, Progress
+from zaffre.engines.openvino_wire import Conversation, Generate, Progress
 from zaffre.engines.text_stream import CharacterStream
 
 _GREEDY_TEMPERATURE = 1e-3
@@ -22,8 +21,9 @@ def generation_config(
     asked = order.sampling
     config = genai.GenerationConfig()
     config.max_new_tokens = max_tokens
-    config.ignore_eos = asked.ignore_eos
-    config.stop_token_ids = _stop_tokens(asked, vocabulary)
+    # What a grammar describes has an end.
+    config.ignore_eos = asked.ignore_eos and order.grammar is None
+    config.stop_token_ids = _stop_tokens(order, vocabulary)
     config.logprobs = 0 if asked.logprobs is None else 1
     config.frequency_penalty = asked.frequency_penalty or 0.0
     config.presence_penalty = asked.presence_penalty or 0.0
@@ -43,9 +43,11 @@ def generation_config(
     return config
 
 
-def _stop_tokens(asked: Sampling, vocabulary: Vocabulary) -> set[int]:
-    ends = set() if asked.ignore_eos else set(vocabulary.stop)
-    return ends | set(asked.stop_token_ids)
+def _stop_tokens(order: Generate, vocabulary: Vocabulary) -> set[int]:
+    asked = set(order.sampling.stop_token_ids)
+    if order.grammar is not None:
+        return asked | vocabulary.end
+    return asked if order.sampling.ignore_eos else asked | vocabulary.stop
 
 
 class Generation:
@@ -59,7 +61,11 @@ class Generation:
         self.cancelled = False
         """Whether the pipeline still has to let go of it, in its next step."""
         self._vocabulary = vocabulary
-        self._silent = vocabulary.special | set(order.sampling.stop_token_ids)
+        # Under a grammar a special token counts as what its name looks like.
+        silent = vocabulary.end if order.grammar is not None else vocabulary.special
+        self._silent = silent | set(order.sampling.stop_token_ids)
+        # The blank before the first word of an answer is none of its text.
+        self._blank = vocabulary.sentencepiece and isinstance(order.prompt, Conversation)
         self._scored = order.sampling.logprobs is not None
         self._characters = CharacterStream()
         self._choice = TextChoice(0, order.sampling.stop)
@@ -90,6 +96,8 @@ class Generation:
         if token in self._silent or self._choice.ended:
             return []
         piece = self._vocabulary.pieces[token]
+        if self._blank:
+            piece, self._blank = piece.removeprefix(b" "), False
         scored = TokenLogprob(piece.decode("utf-8", "replace"), score, piece)
         return self._choice.push(self._characters.push(piece), [scored] if self._scored else [])
 

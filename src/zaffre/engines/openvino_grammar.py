@@ -29,17 +29,18 @@ _TOKEN = re.compile(
 )
 
 
-def grammar_of(schema: dict[str, Any], location: Location) -> str:
+def grammar_of(schema: dict[str, Any], location: Location, *, sentencepiece: bool = False) -> str:
     """The grammar of the JSON texts that satisfy `schema`, which has passed `check_schema`.
 
-    Raises `UnsupportedParameter` at `location` when an answer cannot be held to it.
+    For a vocabulary of SentencePiece's kind, if so told. Raises `UnsupportedParameter` at
+    `location` when an answer cannot be held to it.
     """
-    return for_xgrammar(write_grammar(schema, location))
+    return for_xgrammar(write_grammar(schema, location), sentencepiece=sentencepiece)
 
 
-def for_xgrammar(grammar: str) -> str:
+def for_xgrammar(grammar: str, *, sentencepiece: bool = False) -> str:
     """The same grammar, with its repetitions as xgrammar likes them."""
-    rules = _Rules()
+    rules = _SentencePieceRules() if sentencepiece else _Rules()
     lines = []
     for line in grammar.splitlines():
         name, _, body = line.partition(" ::= ")
@@ -57,6 +58,10 @@ class _Rules:
         """The rules added."""
         return [f"{name} ::= {body}" for body, name in self._names.items()]
 
+    def terminal(self, text: str) -> str:
+        """A literal or a set, as it is to be written."""
+        return text
+
     def rewrite(self, body: str) -> str:
         """The body of a rule, its repetitions replaced."""
         done: list[str] = []
@@ -73,7 +78,9 @@ class _Rules:
                 case _:
                     pass
             if token["count"] is None:
-                done.append(token[0])
+                done.append(
+                    self.terminal(token[0]) if token["literal"] or token["set"] else token[0]
+                )
                 continue
             low = int(token["low"])
             high = int(token["high"]) if token["high"] else (None if token["comma"] else low)
@@ -111,3 +118,99 @@ class _Rules:
 
     def _rule(self, body: str) -> str:
         return self._names.setdefault(body, f"x{len(self._names)}")
+
+
+_CHARACTER = re.compile(r"\\U(?P<code>[0-9A-Fa-f]{8})|\\(?P<escaped>.)|(?P<plain>.)", re.DOTALL)
+_BLANK, _LESS, _PIECE_BLANK = 0x20, 0x3C, 0x2581
+_BYTE = "utf8byte"
+_WIDE = "utf8wide"
+_WIDE_RULES = (
+    f'{_BYTE} ::= "<0x" [89AB] [0-9A-F] ">"',
+    f'{_WIDE} ::= "<0x" ("C" [2-9A-F] | "D" [0-9A-F]) ">" {_BYTE}'
+    f' | "<0xE0><0x" [AB] [0-9A-F] ">" {_BYTE}'
+    f' | "<0xE" [1-9ABCEF] ">" {_BYTE} {_BYTE}'
+    f' | "<0xED><0x" [89] [0-9A-F] ">" {_BYTE}'
+    f' | "<0xF0><0x" [9AB] [0-9A-F] ">" {_BYTE} {_BYTE}'
+    f' | "<0xF" [1-3] ">" {_BYTE} {_BYTE} {_BYTE}'
+    f' | "<0xF4><0x8" [0-9A-F] ">" {_BYTE} {_BYTE}',
+)
+"""A character without a token of its own, as the tokens of its bytes: all that UTF-8 has."""
+
+
+class _SentencePieceRules(_Rules):
+    """Rules over the names of SentencePiece's tokens, which is what xgrammar sees of them.
+
+    There a blank is U+2581, and a byte of a character without a token is `<0xE2>`. Tokens of bytes
+    below 128 are not used, nor is `<` inside a set: they could be control characters.
+    """
+
+    def lines(self) -> list[str]:
+        """The rules added."""
+        return [*super().lines(), *_WIDE_RULES]
+
+    def terminal(self, text: str) -> str:
+        """A literal or a set, as the tokens are named."""
+        characters = [_code(found) for found in _CHARACTER.finditer(text[1:-1])]
+        return self._set(characters) if text[0] == "[" else self._literal(characters)
+
+    def _literal(self, characters: list[tuple[int, bool]]) -> str:
+        parts = []
+        for code, _ in characters:
+            if code == _BLANK:
+                parts.append(_quoted(_PIECE_BLANK))
+            elif code < 0x80:
+                parts.append(_quoted(code))
+            else:
+                named = "".join(f"<0x{byte:02X}>" for byte in chr(code).encode())
+                parts.append(f'({_quoted(code)} | "{named}")')
+        return f"({' '.join(parts)})" if parts else '""'
+
+    def _set(self, characters: list[tuple[int, bool]]) -> str:
+        ranges = _ranges(characters)
+        if ranges == [(_LESS, _LESS)]:
+            return '"<"'
+        kept = [part for low, high in ranges for part in _without(low, high, (_BLANK, _LESS))]
+        if any(low <= _BLANK <= high for low, high in ranges):
+            kept.append((_PIECE_BLANK, _PIECE_BLANK))
+        inside = "".join(f"\\U{low:08X}-\\U{high:08X}" for low, high in sorted(kept))
+        wide = any(low <= 0x80 and high >= 0xD7FF for low, high in ranges)
+        return f"([{inside}] | {_WIDE})" if wide else f"[{inside}]"
+
+
+def _code(found: re.Match[str]) -> tuple[int, bool]:
+    """A character of a literal or a set, and whether it stands there as itself."""
+    if found["code"]:
+        return int(found["code"], 16), False
+    if found["escaped"]:
+        return ord({"n": "\n", "t": "\t", "r": "\r"}.get(found["escaped"], found["escaped"])), False
+    return ord(found["plain"]), True
+
+
+def _ranges(characters: list[tuple[int, bool]]) -> list[tuple[int, int]]:
+    """The ranges of a set, `a-z` and single characters."""
+    ranges: list[tuple[int, int]] = []
+    at = 0
+    while at < len(characters):
+        code = characters[at][0]
+        if at + 2 < len(characters) and characters[at + 1] == (ord("-"), True):
+            ranges.append((code, characters[at + 2][0]))
+            at += 3
+        else:
+            ranges.append((code, code))
+            at += 1
+    return ranges
+
+
+def _without(low: int, high: int, holes: tuple[int, ...]) -> list[tuple[int, int]]:
+    """A range without some of its characters."""
+    parts = []
+    for hole in sorted(holes):
+        if low <= hole <= high:
+            if low < hole:
+                parts.append((low, hole - 1))
+            low = hole + 1
+    return [*parts, (low, high)] if low <= high else parts
+
+
+def _quoted(code: int) -> str:
+    return f'"\\U{code:08X}"'

@@ -10,7 +10,7 @@ from typing import Any
 import openvino_genai as genai
 from msgspec import Struct
 
-from zaffre.engines.openvino_wire import Conversation, Load
+from zaffre.engines.openvino_wire import Conversation, Load, Ready
 
 MARK = "\ufdd0"
 """Stands inside the texts of a conversation where they must be cut before they are tokenised. It is
@@ -18,6 +18,8 @@ a noncharacter: Unicode keeps it for such uses and no text may have it."""
 _TEMPLATE_ERROR = re.compile(r"Minja's error: (.*?)(?: at row \d+, column \d+:|$)", re.MULTILINE)
 _PROBE_TOKENS_OVER = 64
 _COUNTED_CHARACTERS = 16_384
+_BYTE_NAMES = {f"<0x{byte:02X}>".encode(): bytes([byte]) for byte in range(256)}
+_PIECE_BLANK = "\u2581".encode()
 _CONVERTED_MARK = "complete"
 log = logging.getLogger("zaffre.openvino")
 
@@ -36,8 +38,13 @@ class Vocabulary(Struct, frozen=True):
     """What those tokens look like when somebody writes them out, the longest first."""
     stop: frozenset[int]
     """Tokens that end an answer."""
+    end: frozenset[int]
+    """The one that ends an answer under a grammar. The library takes the others for what their
+    names look like, in the middle of a text, too."""
     first: int
     """What stands for an empty prompt."""
+    sentencepiece: bool
+    """Whether tokens carry the blank before a word, and the library names them in that way."""
 
 
 class LoadedModel:
@@ -52,6 +59,15 @@ class LoadedModel:
         self._special = re.compile("|".join(map(re.escape, self.vocabulary.special_texts)) or "$^")
         longest = self._longest(order.context_length + _PROBE_TOKENS_OVER)
         self.context_length = min(order.context_length, longest)
+
+    def ready(self) -> Ready:
+        """What the worker has to know about the model."""
+        return Ready(
+            self.context_length,
+            len(self.vocabulary.pieces),
+            self.chat_template,
+            self.vocabulary.sentencepiece,
+        )
 
     def render(self, conversation: Conversation) -> str:
         """The conversation as the chat template writes it.
@@ -91,8 +107,8 @@ class LoadedModel:
 
     def decode(self, ids: tuple[int, ...]) -> str:
         """The text of tokens, special ones included."""
-        content = b"".join(self.vocabulary.pieces[token] for token in ids)
-        return content.decode("utf-8", "replace")
+        text = b"".join(self.vocabulary.pieces[token] for token in ids).decode("utf-8", "replace")
+        return text.removeprefix(" ") if self.vocabulary.sentencepiece else text
 
     def _longest(self, tokens: int) -> int:
         """How many tokens the tokenizer gives at most, as far as `tokens`: it cuts in silence."""
@@ -212,12 +228,16 @@ def _vocabulary(
     pieces = [b""] * size
     for piece, token in ids.items():
         pieces[token] = piece
+    sentencepiece = all(name in ids for name in _BYTE_NAMES)
+    if sentencepiece:
+        pieces = [_BYTE_NAMES.get(piece, piece.replace(_PIECE_BLANK, b" ")) for piece in pieces]
     shown: list[str] = tokenizer.decode([[token] for token in range(size)])
     # A special token has a name and no text. Half a character has no text either, and no name.
     special = frozenset(
         t for t in range(size) if pieces[t] and not shown[t] and _is_text(pieces[t])
     )
-    named = {tokenizer.get_eos_token_id(), config.eos_token_id, *config.stop_token_ids}
+    end = tokenizer.get_eos_token_id()
+    named = {end, config.eos_token_id, *config.stop_token_ids}
     stop = frozenset(t for t in named | set(order.stop_token_ids) if 0 <= t < size)
     firsts = (tokenizer.get_bos_token_id(), tokenizer.get_eos_token_id())
     return Vocabulary(
@@ -225,7 +245,9 @@ def _vocabulary(
         special=special | stop,
         special_texts=tuple(sorted((pieces[t].decode() for t in special), key=len, reverse=True)),
         stop=stop,
+        end=frozenset({end}) & stop or stop,
         first=next((token for token in firsts if 0 <= token < size), 0),
+        sentencepiece=sentencepiece,
     )
 
 

@@ -28,7 +28,6 @@ from zaffre.engines.openvino_wire import (
     Generate,
     Load,
     Progress,
-    Ready,
     Refused,
     RunnerEnd,
     Text,
@@ -176,8 +175,7 @@ def main(number: int) -> None:
     except RuntimeError as error:
         line.send([Unloadable(str(error).strip().splitlines()[-1])])
         return
-    size = len(model.vocabulary.pieces)
-    line.send([Ready(model.context_length, size, model.chat_template)])
+    line.send([model.ready()])
     try:
         runner = Runner(model, line)
         runner.warm_up()

@@ -96,6 +96,8 @@ class Ready(Struct, tag="ready", frozen=True):
     vocabulary_size: int
     chat_template: str
     """Empty when the model has none."""
+    sentencepiece: bool
+    """Of which kind the vocabulary is, which grammars have to know."""
 
 
 class Unloadable(Struct, tag="unloadable", frozen=True):

@@ -21,10 +21,16 @@ def _expression(grammar: str) -> re.Pattern[str]:
             if name:
                 parts.append(f"(?:{expand(rules[name])})")
             else:
-                parts.append(re.escape(literal) or characters or other)
+                parts.append(re.escape(_plain(literal)) or characters or other)
         return "".join(parts)
 
     return re.compile(expand(rules["root"]))
+
+
+def _plain(literal: str) -> str:
+    """A literal without its escapes."""
+    named = re.sub(r"\\U([0-9A-F]{8})", lambda found: chr(int(found[1], 16)), literal)
+    return re.sub(r"\\([\"\\])", r"\1", named)
 
 
 @pytest.mark.parametrize(
@@ -70,3 +76,38 @@ def test_what_cannot_be_held_to_is_refused():
     with pytest.raises(UnsupportedParameter, match="uniqueItems") as refusal:
         grammar_of({"type": "array", "uniqueItems": True}, RESPONSE_SCHEMA)
     assert refusal.value.location == RESPONSE_SCHEMA
+
+
+# --- SentencePiece -----------------------------------------------------------------------------
+
+
+def test_bytes_are_those_of_characters():
+    """Given bytes at the edges of UTF-8, when they are spelled, then only whole characters fit."""
+    body = r"[\U00000020-\U0010FFFF]"
+    expression = _expression(for_xgrammar(f"root ::= {body}\n", sentencepiece=True))
+    edges = ("\x80", "\u07ff", "\u0800", "\ud7ff", "\ue000", "\uffff", "\U00010000", "\U0010ffff")
+    spelled = ["".join(f"<0x{byte:02X}>" for byte in edge.encode()) for edge in edges]
+    assert [text for text in spelled if not expression.fullmatch(text)] == []
+    broken = ("C180", "E09F80", "EDA080", "F08F8080", "F4908080", "80", "C3", "FF")
+    named = ["".join(f"<0x{byte:02X}>" for byte in bytes.fromhex(digits)) for digits in broken]
+    assert [text for text in named if expression.fullmatch(text)] == []
+
+
+@pytest.mark.parametrize(
+    ("body", "fits", "does_not"),
+    [
+        ('"a b"', ["a▁b"], ["a b"]),
+        ('"한"', ["한", "<0xED><0x95><0x9C>"], ["<0xED>"]),
+        (r'"\"\\"', ['"\\'], []),
+        ("[ a]", ["▁", "a"], [" "]),
+        ("[0-9]", ["7"], ["<0x37>", "a"]),
+        ("[<]", ["<"], ["<0x3C>"]),
+        (r"[\U00000020-\U0010FFFF]", ["a", "▁", "한", "<0xC3><0xA9>"], ["<", "<0x0A>", "<0xC3>"]),
+        (r"[\U0000AC00-\U0000D7A3]{2}", ["한국"], ["<0xED><0x95><0x9C>", "ab"]),
+    ],
+)
+def test_tokens_are_named_as_sentencepiece_does(body: str, fits: list[str], does_not: list[str]):
+    """Given literals and sets, when SentencePiece names the tokens, then they are spelled so."""
+    expression = _expression(for_xgrammar(f"root ::= {body}\n", sentencepiece=True))
+    assert [text for text in fits if not expression.fullmatch(text)] == []
+    assert [text for text in does_not if expression.fullmatch(text)] == []
