@@ -59,14 +59,15 @@ _WORDS = (
     *("한", "국", "▁", "e", "t", "a", "o", "n", "\n"),
 )
 
-_PIECES = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *_WORDS, *_SPECIAL]
+_PIECES = ("<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *_WORDS, *_SPECIAL)
 
 TOKEN_IDS = {name: _PIECES.index(name) for name in ("<s>", *_SPECIAL)}
-VOCABULARY_SIZE = len(_PIECES)
 
 
-def write_phi3(path: Path, seed: int = 1) -> Path:
-    """Write the checkpoint as GGUF, about 0.5 MB."""
+def write_phi3(path: Path, seed: int = 1, more_special: tuple[str, ...] = ()) -> Path:
+    """Write the checkpoint as GGUF, about 0.5 MB, with more special tokens if some are named."""
+    special = (*_SPECIAL, *more_special)
+    pieces = (*_PIECES, *more_special)
     writer = GGUFWriter(path, "phi3")
     writer.add_name("Tiny Phi-3")
     writer.add_file_type(LlamaFileType.ALL_F32)
@@ -81,8 +82,8 @@ def write_phi3(path: Path, seed: int = 1) -> Path:
     writer.add_rope_dimension_count(WIDTH // HEADS)
     writer.add_rope_freq_base(10000.0)
     writer.add_sliding_window(CONTEXT_LENGTH)
-    _add_tokenizer(writer)
-    _add_tensors(writer, np.random.default_rng(seed))
+    _add_tokenizer(writer, pieces, special)
+    _add_tensors(writer, len(pieces), np.random.default_rng(seed))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -90,15 +91,15 @@ def write_phi3(path: Path, seed: int = 1) -> Path:
     return path
 
 
-def _add_tokenizer(writer: GGUFWriter) -> None:
-    kinds = dict.fromkeys(_PIECES[3:259], TokenType.BYTE)
+def _add_tokenizer(writer: GGUFWriter, pieces: tuple[str, ...], special: tuple[str, ...]) -> None:
+    kinds = dict.fromkeys(pieces[3:259], TokenType.BYTE)
     kinds |= {"<unk>": TokenType.UNKNOWN} | dict.fromkeys(("<s>", "</s>"), TokenType.CONTROL)
-    kinds |= dict.fromkeys(_SPECIAL, TokenType.CONTROL)
+    kinds |= dict.fromkeys(special, TokenType.CONTROL)
     writer.add_tokenizer_model("llama")
     writer.add_tokenizer_pre("default")
-    writer.add_token_list(_PIECES)
-    writer.add_token_scores([-float(number) for number in range(VOCABULARY_SIZE)])
-    writer.add_token_types([kinds.get(piece, TokenType.NORMAL) for piece in _PIECES])
+    writer.add_token_list(list(pieces))
+    writer.add_token_scores([-float(number) for number in range(len(pieces))])
+    writer.add_token_types([kinds.get(piece, TokenType.NORMAL) for piece in pieces])
     writer.add_bos_token_id(TOKEN_IDS["<s>"])
     writer.add_eos_token_id(TOKEN_IDS["<|endoftext|>"])
     writer.add_unk_token_id(0)
@@ -108,7 +109,7 @@ def _add_tokenizer(writer: GGUFWriter) -> None:
     writer.add_chat_template(CHAT_TEMPLATE)
 
 
-def _add_tensors(writer: GGUFWriter, random: np.random.Generator) -> None:
+def _add_tensors(writer: GGUFWriter, vocabulary: int, random: np.random.Generator) -> None:
     def matrix(name: str, rows: int, columns: int) -> None:
         weights = random.standard_normal((rows, columns)) * columns**-0.5
         writer.add_tensor(f"{name}.weight", weights.astype(np.float32))
@@ -116,9 +117,9 @@ def _add_tensors(writer: GGUFWriter, random: np.random.Generator) -> None:
     def norm(name: str) -> None:
         writer.add_tensor(f"{name}.weight", np.ones(WIDTH, np.float32))
 
-    matrix("token_embd", VOCABULARY_SIZE, WIDTH)
+    matrix("token_embd", vocabulary, WIDTH)
     norm("output_norm")
-    matrix("output", VOCABULARY_SIZE, WIDTH)
+    matrix("output", vocabulary, WIDTH)
     for block in range(BLOCKS):
         norm(f"blk.{block}.attn_norm")
         matrix(f"blk.{block}.attn_qkv", 3 * WIDTH, WIDTH)

@@ -29,6 +29,7 @@ from zaffre.core.deltas import ReasoningDelta, TextDelta
 from zaffre.core.errors import (
     EngineFailed,
     InvalidParameter,
+    InvalidRequest,
     PromptTooLong,
     UnsupportedParameter,
 )
@@ -338,6 +339,31 @@ async def test_what_the_model_cannot_do_is_refused_with_its_place(engine: LlamaE
     with pytest.raises(PromptTooLong) as error:
         await anext(engine.chat(asked("word " * 9000)))
     assert error.value.location == ("messages",)
+
+
+async def test_a_gap_is_filled_by_a_model_that_knows_gaps(tmp_path: Path):
+    """Given a model with tokens for a gap, when a suffix comes, then it is part of the prompt."""
+    marks = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
+    engine = LlamaEngine(tiny(write_phi3(tmp_path / "fim.gguf", more_special=marks)))
+    assert "suffix" in (await engine.start()).parameters
+    plain, filled = [
+        (await gather(engine.complete(continued("be", suffix=suffix, sampling=sampling())))).usage
+        for suffix in (None, "brief")
+    ]
+    assert filled.prompt_tokens > plain.prompt_tokens + len(marks)
+    await engine.aclose()
+
+
+async def test_a_conversation_that_the_template_refuses_is_the_requests_fault(checkpoint: Path):
+    """Given a template that raises, when it is rendered, then its words reach the client."""
+    template = (
+        "{% for message in messages %}{% if message.content == 'Hello twice' %}"
+        "{{ raise_exception('Roles must alternate') }}{% endif %}{{ message.content }}{% endfor %}"
+    )
+    async with running(tiny(checkpoint, template)) as engine:
+        with pytest.raises(InvalidRequest, match="Roles must alternate") as refused:
+            await anext(engine.chat(asked("Hello twice")))
+        assert refused.value.location == ("messages",)
 
 
 # --- forms and tools ---------------------------------------------------------------------------
