@@ -19,9 +19,10 @@ from zaffre.core.calls import (
     Sampling,
     SystemMessage,
     TextPart,
+    Tool,
     UserMessage,
 )
-from zaffre.core.engine import EngineSpec
+from zaffre.core.engine import EngineSpec, Health
 from zaffre.core.errors import EngineFailed, InvalidRequest, ModelUnavailable, PromptTooLong
 from zaffre.engines.openvino import OpenVinoEngine
 
@@ -31,10 +32,11 @@ COUNT = Sampling(max_tokens=0)
 TEMPLATE = (
     "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system messages') }}{% endif %}"
     "{% if messages[0]['role'] != 'user' %}{{ raise_exception('must begin with the user') }}"
-    "{% endif %}{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
+    "{% endif %}{{ tools | tojson if tools else '' }}"
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-"""As Gemma's and others: no system messages, and the user begins."""
+"""As Gemma's and others: no system messages, and the user begins. Tools go where they please."""
 LONG = {"max_tokens": 200, "ignore_eos": True}
 
 
@@ -138,6 +140,24 @@ async def test_what_a_template_says_no_to_is_told(small: Subject):
     with pytest.raises(InvalidRequest, match="must begin with the user"):
         await small.answer(ChatCall((AssistantMessage("Hi"),), sampling=GREEDY))
     assert (await small.say("Hi", max_tokens=2)).usage.completion_tokens == 2
+
+
+async def test_a_template_that_takes_tools_gets_them(small: Subject):
+    """Given a template with a place for tools, when some are offered, then they stand there."""
+    tool = Tool("clock", {}, "word " * 50)
+    without = await small.say("Hi", max_tokens=0)
+    offered = await small.say("Hi", max_tokens=0, tools=(tool,))
+    hidden = await small.say("Hi", max_tokens=0, tools=(tool,), tool_choice="none")
+    assert 50 < offered.usage.prompt_tokens - without.usage.prompt_tokens < 120
+    assert hidden.usage == without.usage
+
+
+async def test_numbers_that_cannot_be_passed_on_are_refused(small: Subject):
+    """Given a tool with a number of a hundred bits, when it is offered, then that is refused."""
+    tool = Tool("count", {"type": "object", "x-most": 2**100})
+    with pytest.raises(InvalidRequest, match="64 bits"):
+        await small.say("Hi", tools=(tool,))
+    assert small.engine.health() == Health()
 
 
 # --- context and slots -------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
@@ -23,7 +23,7 @@ from zaffre.core.calls import (
 )
 from zaffre.core.cards import ModelCard
 from zaffre.core.engine import EngineSpec
-from zaffre.core.errors import PromptTooLong
+from zaffre.core.errors import InvalidParameter, PromptTooLong
 from zaffre.engines.openvino import OpenVinoEngine
 from zaffre.engines.openvino_model import LoadedModel
 from zaffre.engines.openvino_options import load_order
@@ -143,6 +143,39 @@ async def test_an_answer_does_not_begin_with_a_blank(phi3: Subject):
     completed = await phi3.answer(CompletionCall((RENDERED,), sampling=sampling))
     assert any(choice.text.startswith(" ") for choice in completed.choices)
     assert not any(choice.text.startswith(" ") for choice in chatted.choices)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"min_p": 1},
+        {"top_k": 0},
+        {"top_k": 2**31 - 1},
+        {"top_p": 1e-30},
+        {"temperature": 1e-30},
+        {"temperature": 0.0011},
+        {"repetition_penalty": 0.01},
+        {"repetition_penalty": 10},
+        {"frequency_penalty": -2, "presence_penalty": -2},
+        {"seed": -(2**63)},
+        {"seed": 2**63 - 1, "n": 2},
+        {"max_tokens": 2**31 - 1},
+        {"stop": ("", "x" * 100_000)},
+        {"stop_token_ids": tuple(range(100)), "ignore_eos": True},
+    ],
+)
+async def test_the_edges_of_every_range_are_taken(phi3: Subject, asked: dict[str, Any]):
+    """Given a parameter at the edge of its range, when it is used, then an answer comes."""
+    sampling = Sampling(**{"temperature": 1, "max_tokens": 4, **asked})
+    answer = await phi3.say("Hello Phi", sampling=sampling)
+    assert answer.usage.completion_tokens > 0
+
+
+async def test_unknown_stop_tokens_are_refused(phi3: Subject):
+    """Given a stop token that the model does not have, when it is sent, then it is refused."""
+    with pytest.raises(InvalidParameter) as refusal:
+        await phi3.say("Hello", stop_token_ids=(2**100,))
+    assert refusal.value.location == ("stop_token_ids",)
 
 
 @pytest.mark.parametrize("text", ODD_TEXTS.values(), ids=ODD_TEXTS)

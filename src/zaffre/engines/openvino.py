@@ -83,7 +83,7 @@ def _capabilities(spec: EngineSpec, ready: Ready) -> Capabilities:
             "best_of": Range(1, spec.slots),
             # The library scores the token it chose and no others.
             "logprobs": Range(0, 0),
-            "top_k": Range(0),
+            "top_k": Range(0, 2**31 - 1),
             "min_p": Range(0, 1),
             "repetition_penalty": Range(0.01, 10),
             "ignore_eos": ANY,

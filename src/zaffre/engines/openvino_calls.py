@@ -101,6 +101,7 @@ class OpenVinoCalls:
     async def chat(self, call: ChatCall) -> Deltas:
         """Answer `call`."""
         check_tools(call)
+        self._check_tokens(call.sampling.stop_token_ids, ("stop_token_ids",))
         choice_of_tool = call.tool_choice if call.tools else "none"
         forced = must_call(call)
         grammar = await asyncio.to_thread(self._grammar, call)
@@ -126,6 +127,7 @@ class OpenVinoCalls:
             raise UnsupportedParameter(
                 ("echo",), True, "The tokens of a prompt that is echoed have no log probabilities."
             )
+        self._check_tokens(call.sampling.stop_token_ids, ("stop_token_ids",))
         ranked = call.best_of is not None
         plan = _Plan(
             sampling=tried_sampling(call) if ranked else call.sampling,
@@ -148,11 +150,14 @@ class OpenVinoCalls:
     def _prompt(self, prompt: str | tuple[int, ...]) -> Prompt:
         if isinstance(prompt, str):
             return Text(prompt)
-        for token in prompt:
+        self._check_tokens(prompt, ("prompt",))
+        return TokenIds(prompt)
+
+    def _check_tokens(self, tokens: Sequence[int], location: Location) -> None:
+        for token in tokens:
             if not 0 <= token < self._vocabulary_size:
                 trouble = f"There is no token {token}; the model has {self._vocabulary_size}."
-                raise InvalidParameter(("prompt",), token, trouble)
-        return TokenIds(prompt)
+                raise InvalidParameter(location, token, trouble)
 
     def _choices(
         self, call: ChatCall, *, forced: bool, held: bool

@@ -32,14 +32,15 @@ def generation_config(
         config.structured_output_config = genai.StructuredOutputConfig(grammar=order.grammar)
     temperature = 1.0 if asked.temperature is None else asked.temperature
     top_p = 1.0 if asked.top_p is None else asked.top_p
-    if temperature >= _GREEDY_TEMPERATURE and top_p > 0 and asked.top_k != 1:
+    min_p = asked.min_p or 0.0
+    if temperature >= _GREEDY_TEMPERATURE and top_p > 0 and min_p < 1 and asked.top_k != 1:
         config.do_sample = True
         config.temperature = temperature
         config.top_p = top_p
-        config.min_p = asked.min_p or 0.0
+        config.min_p = min_p
         config.rng_seed = order.seed % _SEEDS
         if asked.top_k:
-            config.top_k = asked.top_k
+            config.top_k = min(asked.top_k, len(vocabulary.pieces))
     return config
 
 

@@ -11,7 +11,7 @@ from typing import cast
 from msgspec import structs
 
 from zaffre.core.engine import Health
-from zaffre.core.errors import EngineFailed, ModelUnavailable, ZaffreError
+from zaffre.core.errors import EngineFailed, InvalidRequest, ModelUnavailable, ZaffreError
 from zaffre.engines.openvino_wire import (
     Broken,
     Cancel,
@@ -27,8 +27,8 @@ from zaffre.engines.openvino_wire import (
 
 STOP_TIMEOUT_S = 5.0
 """From hanging up until the runner is killed."""
-MAX_FUTILE_RESTARTS = 3
-"""Runners in a row that may die before they have done anything."""
+LONGEST_PAUSE_S = 30.0
+"""Between two runners of which the first died before it had done anything."""
 _RETRY_AFTER_S = 5
 log = logging.getLogger("zaffre.openvino")
 
@@ -87,15 +87,23 @@ class RunnerProcess:
         return Health(active, len(self._held) - active)
 
     def begin(self, order: Generate, sink: Sink) -> int:
-        """Start a generation; `sink` gets its events. Returns the id it was given."""
+        """Start a generation; `sink` gets its events. Returns the id it was given.
+
+        Raises `ModelUnavailable` while the model is loaded again, and `InvalidRequest` for numbers
+        that cannot be passed on.
+        """
         if self._line is None or not self._ready:
             if self._closed or self._restarting is None:
                 raise EngineFailed("The engine is not running.")
             raise ModelUnavailable("The model is being loaded again.", _RETRY_AFTER_S)
-        number, self._next_id = self._next_id, self._next_id + 1
+        number = self._next_id
+        try:
+            self._line.send(structs.replace(order, id=number))
+        except OverflowError as error:
+            raise InvalidRequest("A number in the request has more than 64 bits.") from error
+        self._next_id += 1
         self._sinks[number] = sink
         self._held.add(number)
-        self._line.send(structs.replace(order, id=number))
         return number
 
     def cancel(self, number: int) -> None:
@@ -150,16 +158,15 @@ class RunnerProcess:
         self._restarting = asyncio.get_running_loop().create_task(self._restart())
 
     async def _restart(self) -> None:
-        while self._futile < MAX_FUTILE_RESTARTS:
-            self._futile += 1
+        while not self._ready:
             if self._process is not None:
                 log.warning("the runner ended %s and is started again", await _ended(self._process))
+            await asyncio.sleep(min(LONGEST_PAUSE_S, 2.0**self._futile - 1))
+            self._futile += 1
             try:
                 await self.start()
             except EngineFailed as failure:
                 log.error("%s", failure.message)
-            else:
-                break
         self._restarting = None
 
     def _fail_all(self, failure: ZaffreError) -> None:
