@@ -8,7 +8,7 @@ from pathlib import Path
 from zaffre.core.calls import ChatCall, CompletionCall, Sampling, TextPart, UserMessage
 from zaffre.core.cards import ModelCard
 from zaffre.core.engine import EngineSpec
-from zaffre.engines.llama import LlamaEngine
+from zaffre.engines.llama.engine import LlamaEngine
 from zaffre.registry.store import ModelStore, default_home
 
 Options = dict[str, str | int | float | bool]

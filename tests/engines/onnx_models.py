@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from zaffre.core.cards import ModelCard
 from zaffre.core.deltas import Embeddings
 from zaffre.core.engine import EngineSpec
-from zaffre.engines.onnx import OnnxEngine
+from zaffre.engines.onnx.engine import OnnxEngine
 from zaffre.registry.store import ModelStore, default_home
 
 TOWERS = Path(__file__).with_name("towers")

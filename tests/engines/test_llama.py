@@ -33,10 +33,10 @@ from zaffre.core.errors import (
     PromptTooLong,
     UnsupportedParameter,
 )
-from zaffre.engines.llama import LlamaEngine
-from zaffre.engines.llama_options import read_settings
-from zaffre.engines.llama_server import LlamaServer
-from zaffre.engines.llama_wire import Properties
+from zaffre.engines.llama.engine import LlamaEngine
+from zaffre.engines.llama.options import read_settings
+from zaffre.engines.llama.server import LlamaServer
+from zaffre.engines.llama.wire import Properties
 
 CANCEL_S = 0.1
 """How long a slot may stay busy after its request is closed."""
@@ -126,7 +126,7 @@ async def test_a_folder_holds_one_model(checkpoint: Path, tmp_path: Path):
 async def test_a_llama_server_may_be_named(checkpoint: Path, tmp_path: Path):
     """Given a program that takes llama-server's arguments, when it is named, then it serves."""
     program = tmp_path / "llama-server"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m zaffre.engines.llama_loop "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m zaffre.engines.llama.loop "$@"\n')
     program.chmod(0o700)
     async with running(tiny(checkpoint, executable=str(program))) as engine:
         answer = await gather(engine.chat(asked("Hello", sampling=sampling())))
@@ -176,7 +176,7 @@ def test_nothing_is_left_when_the_worker_is_killed():
             sys.executable,
             "-c",
             "import os, subprocess, sys\n"
-            "subprocess.Popen([sys.executable, '-m', 'zaffre.engines.llama_tether',"
+            "subprocess.Popen([sys.executable, '-m', 'zaffre.engines.llama.tether',"
             " str(os.getpid()), '/bin/sh', '-c', 'echo on; exec sleep 60'],"
             f" stdout={writing}).wait()",
         ],
@@ -192,7 +192,7 @@ def test_nothing_is_left_when_the_worker_is_killed():
 
 def test_a_tether_needs_a_living_parent():
     """Given a parent that is gone already, when a program is tethered to it, then it never runs."""
-    tether = [sys.executable, "-m", "zaffre.engines.llama_tether", "1", "/bin/echo", "ran"]
+    tether = [sys.executable, "-m", "zaffre.engines.llama.tether", "1", "/bin/echo", "ran"]
     ended = subprocess.run(tether, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     assert "ran" not in ended.stdout

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from zaffre.core.errors import EngineFailed, ModelUnavailable
-from zaffre.engines.onnx_batcher import Array, Batcher, Vectors
+from zaffre.engines.onnx.batcher import Array, Batcher, Vectors
 
 MAX_SIZE = 8
 

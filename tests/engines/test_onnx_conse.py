@@ -15,8 +15,8 @@ from PIL import Image
 from zaffre.core.calls import EmbedCall, ImageEmbedCall, ImageInput
 from zaffre.core.engine import EngineSpec
 from zaffre.core.errors import InvalidParameter
-from zaffre.engines.onnx import OnnxEngine
-from zaffre.engines.onnx_vision import ImageReader
+from zaffre.engines.onnx.engine import OnnxEngine
+from zaffre.engines.onnx.vision import ImageReader
 
 # 7 x 7 cells of EfficientNet's last feature map.
 CELLS = 49

@@ -11,8 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_models import TOWERS, towers
 
 from zaffre.core.errors import EngineFailed
-from zaffre.engines.onnx import OnnxEngine
-from zaffre.engines.onnx_session import open_session
+from zaffre.engines.onnx.engine import OnnxEngine
+from zaffre.engines.onnx.session import open_session
 
 WEIGHTS = np.array([1, 2, 3], np.float32)
 

@@ -24,7 +24,7 @@ from zaffre.core.errors import (
     PromptTooLong,
     UnsupportedParameter,
 )
-from zaffre.engines.onnx import OnnxEngine
+from zaffre.engines.onnx.engine import OnnxEngine
 
 VECTORS = Path(__file__).with_name("minilm_vectors.json")
 CONTEXT = 256

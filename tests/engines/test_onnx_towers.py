@@ -14,7 +14,7 @@ from tower_pictures import TEXTS, pictures
 
 from zaffre.core.calls import EmbedCall, ImageEmbedCall, ImageInput
 from zaffre.core.errors import EngineFailed, PromptTooLong
-from zaffre.engines.onnx import OnnxEngine
+from zaffre.engines.onnx.engine import OnnxEngine
 
 TOLERANCE = 1e-4
 REFERENCE: dict[str, Any] = json.loads((TOWERS / "vectors.json").read_text())

@@ -24,7 +24,7 @@ from zaffre.core.calls import (
 )
 from zaffre.core.engine import EngineSpec, Health
 from zaffre.core.errors import EngineFailed, InvalidRequest, ModelUnavailable, PromptTooLong
-from zaffre.engines.openvino import OpenVinoEngine
+from zaffre.engines.openvino.engine import OpenVinoEngine
 
 SMALL_CONTEXT = 256
 TWO_SLOTS = 2
@@ -57,7 +57,7 @@ def _runners() -> list[int]:
     return [
         int(child)
         for child in children
-        if b"openvino_runner" in Path(f"/proc/{child}/cmdline").read_bytes()
+        if b"zaffre.engines.openvino.runner" in Path(f"/proc/{child}/cmdline").read_bytes()
     ]
 
 

@@ -24,10 +24,10 @@ from zaffre.core.calls import (
 )
 from zaffre.core.deltas import Finish, TextDelta, Usage
 from zaffre.core.errors import InvalidRequest, PromptTooLong
-from zaffre.engines.llama import LlamaEngine
-from zaffre.engines.llama_options import read_settings
-from zaffre.engines.llama_server import LlamaServer
-from zaffre.engines.llama_wire import Prompt, Tokens, chat_fields
+from zaffre.engines.llama.engine import LlamaEngine
+from zaffre.engines.llama.options import read_settings
+from zaffre.engines.llama.server import LlamaServer
+from zaffre.engines.llama.wire import Prompt, Tokens, chat_fields
 from zaffre.registry.gguf import choose_engine, read_header
 
 BRIEF = (SystemMessage("be brief"), UserMessage((TextPart("Hello Phi"),)))

@@ -24,10 +24,10 @@ from zaffre.core.calls import (
 from zaffre.core.cards import ModelCard
 from zaffre.core.engine import EngineSpec
 from zaffre.core.errors import InvalidParameter, PromptTooLong
-from zaffre.engines.openvino import OpenVinoEngine
-from zaffre.engines.openvino_model import LoadedModel
-from zaffre.engines.openvino_options import load_order
-from zaffre.engines.openvino_wire import Conversation
+from zaffre.engines.openvino.engine import OpenVinoEngine
+from zaffre.engines.openvino.model import LoadedModel
+from zaffre.engines.openvino.options import load_order
+from zaffre.engines.openvino.wire import Conversation
 from zaffre.registry.detect import choose, detect
 
 FOLDER = Path(__file__).with_name("phi3_ir")

@@ -1,1 +1,1 @@
-"""Engines: one file per engine, imported only inside a worker."""
+"""Engines: a file or folder each, imported only inside a worker."""

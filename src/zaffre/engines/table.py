@@ -7,9 +7,9 @@ from zaffre.core.errors import EngineFailed
 
 ENGINES: dict[str, str] = {
     "echo": "zaffre.engines.echo:EchoEngine",
-    "llama": "zaffre.engines.llama:LlamaEngine",
-    "onnx": "zaffre.engines.onnx:OnnxEngine",
-    "openvino": "zaffre.engines.openvino:OpenVinoEngine",
+    "llama": "zaffre.engines.llama.engine:LlamaEngine",
+    "onnx": "zaffre.engines.onnx.engine:OnnxEngine",
+    "openvino": "zaffre.engines.openvino.engine:OpenVinoEngine",
 }
 """Engine name -> "module:Class"; the class is called with an `EngineSpec`."""
 

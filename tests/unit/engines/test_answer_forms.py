@@ -4,8 +4,8 @@ import pytest
 
 from zaffre.core.calls import ChatCall, JsonSchema, NamedTool, TextPart, Tool, UserMessage
 from zaffre.core.errors import InvalidParameter
-from zaffre.engines.answer_forms import answer_schema, must_call
-from zaffre.engines.schemas import RESPONSE_SCHEMA
+from zaffre.engines.text.answer_forms import answer_schema, must_call
+from zaffre.engines.text.schemas import RESPONSE_SCHEMA
 
 SAID = (UserMessage((TextPart("hello"),)),)
 TOOL = Tool("look_up", {"type": "object", "properties": {"word": {"type": "string"}}})

@@ -5,7 +5,7 @@ import pytest
 from zaffre.core.calls import CompletionCall, Sampling
 from zaffre.core.deltas import Delta, Deltas, Finish, TextDelta, TokenLogprob, Usage
 from zaffre.core.errors import InvalidParameter
-from zaffre.engines.best_of import best, tried_sampling
+from zaffre.engines.text.best_of import best, tried_sampling
 
 USAGE = Usage(5, 12)
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from zaffre.core.deltas import Finish, ToolCallDelta
-from zaffre.engines.llama_choices import CallChoice
+from zaffre.engines.text.choices import CallChoice
 
 PARIS = {"name": "get_weather", "arguments": {"city": "Paris", "at": {"hour": 1}}}
 OSLO = {"name": "get_weather", "arguments": {"city": "Oslo {}"}}

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zaffre.core.errors import UnsupportedParameter
-from zaffre.engines.llama_grammar import write_grammar
-from zaffre.engines.llama_numbers import integers, numbers, read_interval
-from zaffre.engines.llama_patterns import UnknownPatternError, pattern
-from zaffre.engines.schemas import ANY_OBJECT, check_schema
+from zaffre.engines.text.grammar import write_grammar
+from zaffre.engines.text.numbers import integers, numbers, read_interval
+from zaffre.engines.text.patterns import UnknownPatternError, pattern
+from zaffre.engines.text.schemas import ANY_OBJECT, check_schema
 
 PERSON = {
     "type": "object",

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from zaffre.engines.llama_pool import TokenPool
+from zaffre.engines.llama.pool import TokenPool
 
 
 class Visitor:

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from zaffre.core.errors import UnsupportedParameter
-from zaffre.engines.openvino_grammar import LONGEST_REPETITION, for_xgrammar, grammar_of
-from zaffre.engines.schemas import RESPONSE_SCHEMA
+from zaffre.engines.openvino.grammar import LONGEST_REPETITION, for_xgrammar, grammar_of
+from zaffre.engines.text.schemas import RESPONSE_SCHEMA
 
 TOKENS = re.compile(r'"((?:[^"\\]|\\.)*)"|(\[[^\]]*\])|([a-z]\w*)|(\s+)|(.)')
 

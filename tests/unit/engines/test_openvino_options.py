@@ -9,7 +9,7 @@ import pytest
 from zaffre.core.cards import ModelCard
 from zaffre.core.engine import EngineSpec
 from zaffre.core.errors import EngineFailed
-from zaffre.engines.openvino_options import IR_FILES, OPTIONS, load_order
+from zaffre.engines.openvino.options import IR_FILES, OPTIONS, load_order
 
 CONFIG = {
     "max_position_embeddings": 131072,

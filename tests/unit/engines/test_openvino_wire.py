@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from zaffre.core.errors import EngineFailed
-from zaffre.engines.openvino_wire import (
+from zaffre.engines.openvino.wire import (
     Cancel,
     Command,
     Event,

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from zaffre.core.errors import InvalidParameter
-from zaffre.engines.schemas import (
+from zaffre.engines.text.schemas import (
     ANY_OBJECT,
     MAX_BYTES,
     MAX_DEPTH,

@@ -1,6 +1,6 @@
 """Bounds that go into a grammar where the client's schema has none."""
 
-from zaffre.engines.short_texts import MOST_ITEMS, shortened
+from zaffre.engines.text.short_texts import MOST_ITEMS, shortened
 
 TEXT = {"type": "string"}
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zaffre.engines.text_stream import CharacterStream, StopText
+from zaffre.engines.text.text_stream import CharacterStream, StopText
 
 
 def _pieces(content: bytes, sizes: list[int]) -> list[bytes]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zaffre.engines.thoughts import ThoughtSplitter, begins_inside, thinks
+from zaffre.engines.text.thoughts import ThoughtSplitter, begins_inside, thinks
 
 CASES = [
     ("<think>why</think>because", "why", "because"),

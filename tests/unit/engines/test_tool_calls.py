@@ -21,8 +21,8 @@ from zaffre.core.calls import (
     UserMessage,
 )
 from zaffre.core.errors import EngineFailed, InvalidParameter
-from zaffre.engines.schemas import check_schema, resolve
-from zaffre.engines.tool_calls import (
+from zaffre.engines.text.schemas import check_schema, resolve
+from zaffre.engines.text.tool_calls import (
     MAX_CALLS,
     MAX_HELD,
     ToolCallSplitter,

@@ -14,11 +14,11 @@ from zaffre.core.capabilities import Capabilities
 from zaffre.core.cards import ModelCard
 from zaffre.core.engine import EngineSpec
 from zaffre.core.errors import EngineFailed, Location
-from zaffre.engines.onnx_batcher import Array, Vectors
-from zaffre.engines.onnx_files import find_network, has_network
-from zaffre.engines.onnx_session import open_session
-from zaffre.engines.onnx_text import TextTokenizer, TextTower
-from zaffre.engines.onnx_vision import ImageReader, VisionTower
+from zaffre.engines.onnx.batcher import Array, Vectors
+from zaffre.engines.onnx.files import find_network, has_network
+from zaffre.engines.onnx.session import open_session
+from zaffre.engines.onnx.text import TextTokenizer, TextTower
+from zaffre.engines.onnx.vision import ImageReader, VisionTower
 
 TWO_TOWERS = ("vision_model", "text_model")
 TINY = 1e-12

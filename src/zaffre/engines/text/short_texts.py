@@ -8,7 +8,7 @@ client's schema.
 
 from typing import Any
 
-from zaffre.engines.schemas import SCHEMA_KEYS, SCHEMA_LIST_KEYS, SCHEMA_MAP_KEYS
+from zaffre.engines.text.schemas import SCHEMA_KEYS, SCHEMA_LIST_KEYS, SCHEMA_MAP_KEYS
 
 MOST_ITEMS = 16
 """Of a list for which the schema has no bound."""

@@ -24,10 +24,9 @@ from zaffre.core.deltas import (
     Usage,
 )
 from zaffre.core.errors import EngineFailed, Location, PromptTooLong
-from zaffre.engines.llama_choices import Choice
-from zaffre.engines.llama_pool import TokenPool
-from zaffre.engines.llama_server import LlamaServer, refusal
-from zaffre.engines.llama_wire import (
+from zaffre.engines.llama.pool import TokenPool
+from zaffre.engines.llama.server import LlamaServer, refusal
+from zaffre.engines.llama.wire import (
     ChatChoice,
     ChatEvent,
     CompletionEvent,
@@ -37,6 +36,7 @@ from zaffre.engines.llama_wire import (
     sampling_fields,
     token_logprobs,
 )
+from zaffre.engines.text.choices import Choice
 
 
 class PromptInput(Struct, frozen=True):

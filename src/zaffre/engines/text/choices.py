@@ -7,8 +7,8 @@ from typing import Protocol
 from zaffre.core.calls import ToolCall
 from zaffre.core.deltas import Delta, Finish, FinishReason, TextDelta, TokenLogprob, ToolCallDelta
 from zaffre.core.errors import EngineFailed
-from zaffre.engines.text_stream import StopText
-from zaffre.engines.tool_calls import ToolCallSplitter, read_calls
+from zaffre.engines.text.text_stream import StopText
+from zaffre.engines.text.tool_calls import ToolCallSplitter, read_calls
 
 
 class Choice(Protocol):

@@ -26,14 +26,14 @@ from zaffre.core.calls import (
     UserMessage,
 )
 from zaffre.core.errors import EngineFailed, InvalidParameter
-from zaffre.engines.schemas import (
+from zaffre.engines.text.schemas import (
     SCHEMA_KEYS,
     SCHEMA_LIST_KEYS,
     SCHEMA_MAP_KEYS,
     check_schema,
     tool_schema,
 )
-from zaffre.engines.text_stream import overlap
+from zaffre.engines.text.text_stream import overlap
 
 MAX_CALLS = 8
 """Calls in one answer; what a model writes beyond them is not read."""

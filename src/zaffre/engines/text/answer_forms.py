@@ -4,9 +4,9 @@ from typing import Any
 
 from zaffre.core.calls import ChatCall, JsonSchema, NamedTool
 from zaffre.core.errors import Location
-from zaffre.engines.schemas import ANY_OBJECT, RESPONSE_SCHEMA, check_schema
-from zaffre.engines.short_texts import shortened
-from zaffre.engines.tool_calls import call_schema
+from zaffre.engines.text.schemas import ANY_OBJECT, RESPONSE_SCHEMA, check_schema
+from zaffre.engines.text.short_texts import shortened
+from zaffre.engines.text.tool_calls import call_schema
 
 
 def must_call(call: ChatCall) -> bool:

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from zaffre.core.engine import EngineSpec
 from zaffre.core.errors import EngineFailed
-from zaffre.engines.openvino_wire import Load
+from zaffre.engines.openvino.wire import Load
 from zaffre.registry.gguf import openvino_obstacle, read_header
 
 GIB = 2**30

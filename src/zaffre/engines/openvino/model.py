@@ -10,7 +10,7 @@ from typing import Any
 import openvino_genai as genai
 from msgspec import Struct
 
-from zaffre.engines.openvino_wire import Conversation, Load, Ready
+from zaffre.engines.openvino.wire import Conversation, Load, Ready
 
 MARK = "\ufdd0"
 """Stands inside the texts of a conversation where they must be cut before they are tokenised. It is

@@ -1,7 +1,7 @@
 """The `openvino` engine: chat and completions on OpenVINO, which is fastest where requests meet.
 
 Runs GGUF files of the architectures that OpenVINO's reader knows, and folders of OpenVINO IR. The
-model lives in a process of its own (`openvino_runner`); here calls become generations in it, and
+model lives in a process of its own (`openvino.runner`); here calls become generations in it, and
 what it says becomes deltas. The options stand in `openvino_options.OPTIONS`.
 """
 
@@ -12,10 +12,10 @@ from zaffre.core.capabilities import ANY, GENERATION_PARAMETERS, Capabilities, R
 from zaffre.core.deltas import Deltas
 from zaffre.core.engine import EngineSpec, Health
 from zaffre.core.errors import EngineFailed
-from zaffre.engines.openvino_calls import OpenVinoCalls
-from zaffre.engines.openvino_options import load_order
-from zaffre.engines.openvino_process import RunnerProcess
-from zaffre.engines.openvino_wire import Ready
+from zaffre.engines.openvino.calls import OpenVinoCalls
+from zaffre.engines.openvino.options import load_order
+from zaffre.engines.openvino.process import RunnerProcess
+from zaffre.engines.openvino.wire import Ready
 
 DEFAULT_CHAT_TOKENS = 1024
 """Bound on a chat answer when neither client nor option gives one."""

@@ -31,12 +31,9 @@ from zaffre.core.errors import (
     UnsupportedParameter,
     ZaffreError,
 )
-from zaffre.engines.answer_forms import answer_schema, must_call
-from zaffre.engines.best_of import best, tried_sampling
-from zaffre.engines.llama_choices import CallChoice, Choice, TextChoice, ToolChoice
-from zaffre.engines.openvino_grammar import grammar_of
-from zaffre.engines.openvino_process import RunnerProcess
-from zaffre.engines.openvino_wire import (
+from zaffre.engines.openvino.grammar import grammar_of
+from zaffre.engines.openvino.process import RunnerProcess
+from zaffre.engines.openvino.wire import (
     Accepted,
     Conversation,
     Event,
@@ -50,8 +47,11 @@ from zaffre.engines.openvino_wire import (
     TokenIds,
     TooLong,
 )
-from zaffre.engines.thoughts import ThoughtSplitter, thinks
-from zaffre.engines.tool_calls import (
+from zaffre.engines.text.answer_forms import answer_schema, must_call
+from zaffre.engines.text.best_of import best, tried_sampling
+from zaffre.engines.text.choices import CallChoice, Choice, TextChoice, ToolChoice
+from zaffre.engines.text.thoughts import ThoughtSplitter, thinks
+from zaffre.engines.text.tool_calls import (
     ToolCallSplitter,
     call_ids,
     check_tools,

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from zaffre.engines.text_stream import overlap
+from zaffre.engines.text.text_stream import overlap
 
 Kind = Literal["thought", "answer"]
 OPENING = "<think>"

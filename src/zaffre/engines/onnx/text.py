@@ -10,14 +10,14 @@ from tokenizers import Tokenizer
 
 from zaffre.core.cards import ModelCard
 from zaffre.core.errors import EngineFailed, InvalidParameter, Location, PromptTooLong
-from zaffre.engines.onnx_batcher import Array, Vectors
-from zaffre.engines.onnx_files import (
+from zaffre.engines.onnx.batcher import Array, Vectors
+from zaffre.engines.onnx.files import (
     ModelConfig,
     SentenceConfig,
     TokenizerConfig,
     read_json,
 )
-from zaffre.engines.onnx_session import run_options
+from zaffre.engines.onnx.session import run_options
 
 MAX_TEXT_CHARS = 1_000_000
 """A longer text is refused unread: tokenizing it takes more than a second."""

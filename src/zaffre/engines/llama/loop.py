@@ -1,4 +1,4 @@
-"""A `llama-server` made of the package `xllamacpp`: `python -m zaffre.engines.llama_loop ARG...`.
+"""A `llama-server` made of the package `xllamacpp`: `python -m zaffre.engines.llama.loop ARG...`.
 
 It takes the part of `llama-server`'s command line that the engine uses, so that either can run.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import xllamacpp
 
-from zaffre.engines.llama_options import KEY_VARIABLE
+from zaffre.engines.llama.options import KEY_VARIABLE
 
 ERRORS_ONLY = 1
 """llama.cpp's level of talk."""

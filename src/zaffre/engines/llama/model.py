@@ -21,16 +21,16 @@ from zaffre.core.cards import ModelCard
 from zaffre.core.deltas import Deltas, TextDelta, Usage
 from zaffre.core.engine import Health
 from zaffre.core.errors import InvalidParameter, Location, UnsupportedParameter
-from zaffre.engines.answer_forms import answer_schema, must_call
-from zaffre.engines.best_of import best, tried_sampling
-from zaffre.engines.llama_choices import CallChoice, Choice, TextChoice, ToolChoice
-from zaffre.engines.llama_grammar import write_grammar
-from zaffre.engines.llama_options import LlamaSettings
-from zaffre.engines.llama_pool import TokenPool
-from zaffre.engines.llama_runs import Bounds, Plan, PromptInput, Runs
-from zaffre.engines.llama_server import LlamaServer
-from zaffre.engines.llama_wire import Content, Prompt, Properties, Slot, Tokens, chat_fields
-from zaffre.engines.tool_calls import (
+from zaffre.engines.llama.options import LlamaSettings
+from zaffre.engines.llama.pool import TokenPool
+from zaffre.engines.llama.runs import Bounds, Plan, PromptInput, Runs
+from zaffre.engines.llama.server import LlamaServer
+from zaffre.engines.llama.wire import Content, Prompt, Properties, Slot, Tokens, chat_fields
+from zaffre.engines.text.answer_forms import answer_schema, must_call
+from zaffre.engines.text.best_of import best, tried_sampling
+from zaffre.engines.text.choices import CallChoice, Choice, TextChoice, ToolChoice
+from zaffre.engines.text.grammar import write_grammar
+from zaffre.engines.text.tool_calls import (
     ToolCallSplitter,
     call_ids,
     check_tools,

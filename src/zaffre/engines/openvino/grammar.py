@@ -14,7 +14,7 @@ import re
 from typing import Any
 
 from zaffre.core.errors import Location
-from zaffre.engines.llama_grammar import write_grammar
+from zaffre.engines.text.grammar import write_grammar
 
 LONGEST_REPETITION = 32
 

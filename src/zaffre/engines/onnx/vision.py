@@ -10,8 +10,8 @@ from PIL import Image, ImageOps
 
 from zaffre.core.cards import ModelCard
 from zaffre.core.errors import EngineFailed, InvalidParameter, Location
-from zaffre.engines.onnx_batcher import Array, Vectors
-from zaffre.engines.onnx_files import (
+from zaffre.engines.onnx.batcher import Array, Vectors
+from zaffre.engines.onnx.files import (
     Box,
     ModelConfig,
     PreprocessorConfig,
@@ -19,7 +19,7 @@ from zaffre.engines.onnx_files import (
     VisionConfig,
     read_json,
 )
-from zaffre.engines.onnx_session import run_options
+from zaffre.engines.onnx.session import run_options
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 MAX_IMAGE_BYTES = 32 * 1024 * 1024

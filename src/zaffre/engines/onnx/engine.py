@@ -27,8 +27,8 @@ from zaffre.core.capabilities import Capabilities, check
 from zaffre.core.deltas import Embeddings, Usage
 from zaffre.core.engine import EngineSpec, Health
 from zaffre.core.errors import EngineFailed, Location, ModelUnavailable, Overloaded
-from zaffre.engines.onnx_batcher import Array, Batcher, Tower, Vectors
-from zaffre.engines.onnx_model import OnnxModel, OnnxOptions, normalise
+from zaffre.engines.onnx.batcher import Array, Batcher, Tower, Vectors
+from zaffre.engines.onnx.model import OnnxModel, OnnxOptions, normalise
 
 PREPARING_THREADS = 2
 TEXTS_AT_ONCE = 64

@@ -29,13 +29,13 @@ from zaffre.core.errors import (
     PromptTooLong,
     ZaffreError,
 )
-from zaffre.engines.llama_options import (
+from zaffre.engines.llama.options import (
     BUILT_IN,
     KEY_VARIABLE,
     LlamaSettings,
     command_line,
 )
-from zaffre.engines.llama_wire import ErrorEnvelope, ServerError
+from zaffre.engines.llama.wire import ErrorEnvelope, ServerError
 
 POLL_S = 0.02
 """Between two looks at whether the model is loaded."""
@@ -47,7 +47,7 @@ MAX_EVENT_BYTES = 64 * 2**20
 """One event of a stream; the last one repeats the prompt."""
 MAX_LOG_LINE_BYTES = 4096
 KEPT_LOG_LINES = 20
-log = logging.getLogger("zaffre.engines.llama")
+log = logging.getLogger("zaffre.engines.llama.engine")
 
 _CLOSED = "The engine is closed."
 _LOST = (aiohttp.ClientError, OSError, RuntimeError)
@@ -177,7 +177,7 @@ class _Process:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "zaffre.engines.llama_tether",
+            "zaffre.engines.llama.tether",
             str(os.getpid()),
             *_program(settings),
             *command_line(settings, _socket(folder), template),
@@ -280,7 +280,7 @@ def _socket(folder: Path) -> Path:
 
 def _program(settings: LlamaSettings) -> tuple[str, ...]:
     if settings.executable == BUILT_IN:
-        return (sys.executable, "-m", "zaffre.engines.llama_loop")
+        return (sys.executable, "-m", "zaffre.engines.llama.loop")
     return (settings.executable,)
 
 

@@ -5,9 +5,9 @@ from zaffre.core.capabilities import Capabilities
 from zaffre.core.deltas import Deltas
 from zaffre.core.engine import EngineSpec, Health
 from zaffre.core.errors import EngineFailed
-from zaffre.engines.llama_model import LlamaModel
-from zaffre.engines.llama_options import read_settings
-from zaffre.engines.llama_server import LlamaServer
+from zaffre.engines.llama.model import LlamaModel
+from zaffre.engines.llama.options import read_settings
+from zaffre.engines.llama.server import LlamaServer
 
 
 class LlamaEngine:

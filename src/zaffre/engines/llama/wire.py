@@ -22,7 +22,7 @@ from zaffre.core.calls import (
 )
 from zaffre.core.deltas import Alternative, TokenLogprob
 from zaffre.core.errors import UnsupportedParameter
-from zaffre.engines.tool_calls import function_object
+from zaffre.engines.text.tool_calls import function_object
 
 RANDOM_SEED = 2**32 - 1
 """llama.cpp takes this seed for "any"; the seeds below it are honoured."""

@@ -15,9 +15,9 @@ from json import dumps
 from typing import Any
 
 from zaffre.core.errors import Location, UnsupportedParameter
-from zaffre.engines.llama_numbers import INTEGER, NUMBER, integers, numbers, read_interval
-from zaffre.engines.llama_patterns import ANY_CHARACTER, UnknownPatternError, literal, pattern
-from zaffre.engines.schemas import resolve
+from zaffre.engines.text.numbers import INTEGER, NUMBER, integers, numbers, read_interval
+from zaffre.engines.text.patterns import ANY_CHARACTER, UnknownPatternError, literal, pattern
+from zaffre.engines.text.schemas import resolve
 
 MAX_RULES = 20_000
 """Rules of one grammar: what bounds the time llama.cpp takes to read it."""

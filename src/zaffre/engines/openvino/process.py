@@ -12,7 +12,7 @@ from msgspec import structs
 
 from zaffre.core.engine import Health
 from zaffre.core.errors import EngineFailed, InvalidRequest, ModelUnavailable, ZaffreError
-from zaffre.engines.openvino_wire import (
+from zaffre.engines.openvino.wire import (
     Broken,
     Cancel,
     Event,
@@ -64,7 +64,7 @@ class RunnerProcess:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "zaffre.engines.openvino_runner",
+                "zaffre.engines.openvino.runner",
                 str(theirs.fileno()),
                 pass_fds=[theirs.fileno()],
                 stdin=asyncio.subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""Ties a program to its parent: `python -m zaffre.engines.llama_tether PARENT PROGRAM ARG...`.
+"""Ties a program to its parent: `python -m zaffre.engines.llama.tether PARENT PROGRAM ARG...`.
 
 The process becomes PROGRAM, and is killed when the process numbered PARENT ends, however that ends.
 """

@@ -1,6 +1,6 @@
 """The runner process: one loop that owns an OpenVINO pipeline.
 
-Started by the `openvino` engine as `python -m zaffre.engines.openvino_runner FD`, with FD one end
+Started by the `openvino` engine as `python -m zaffre.engines.openvino.runner FD`, with FD one end
 of a pair of sockets. One thread, no locks: commands are taken between two steps, so a cancelled
 generation is out of the pipeline one step later. It ends when the other end of the line closes.
 """
@@ -15,9 +15,9 @@ import numpy as np
 import openvino as ov
 
 from zaffre.core.calls import Sampling
-from zaffre.engines.openvino_generation import Generation, generation_config
-from zaffre.engines.openvino_model import LoadedModel, TemplateRefusedError
-from zaffre.engines.openvino_wire import (
+from zaffre.engines.openvino.generation import Generation, generation_config
+from zaffre.engines.openvino.model import LoadedModel, TemplateRefusedError
+from zaffre.engines.openvino.wire import (
     Accepted,
     Broken,
     Cancel,
@@ -35,7 +35,7 @@ from zaffre.engines.openvino_wire import (
     TooLong,
     Unloadable,
 )
-from zaffre.engines.thoughts import begins_inside
+from zaffre.engines.text.thoughts import begins_inside
 
 log = logging.getLogger("zaffre.openvino")
 

@@ -4,10 +4,10 @@ import openvino_genai as genai
 from openvino_genai.py_openvino_genai import GenerationHandle
 
 from zaffre.core.deltas import Delta, FinishReason, TextDelta, TokenLogprob
-from zaffre.engines.llama_choices import TextChoice
-from zaffre.engines.openvino_model import Vocabulary
-from zaffre.engines.openvino_wire import Conversation, Generate, Progress
-from zaffre.engines.text_stream import CharacterStream
+from zaffre.engines.openvino.model import Vocabulary
+from zaffre.engines.openvino.wire import Conversation, Generate, Progress
+from zaffre.engines.text.choices import TextChoice
+from zaffre.engines.text.text_stream import CharacterStream
 
 _GREEDY_TEMPERATURE = 1e-3
 """Below it, logits divided by the temperature leave the range of the library's floats."""

@@ -1,0 +1,1 @@
+"""The `llama` engine: llama.cpp, in a process of its own."""

@@ -1,0 +1,1 @@
+"""The `onnx` engine: text and image embeddings on onnxruntime."""

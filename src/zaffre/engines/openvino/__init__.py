@@ -1,0 +1,1 @@
+"""The `openvino` engine: continuous batching on OpenVINO, in a process of its own."""
