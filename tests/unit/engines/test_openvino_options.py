@@ -35,7 +35,7 @@ def _spec(folder: Path, threads: int = 2, **options: str | int) -> EngineSpec:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"contextlength": 5}, "no option 'contextlength'; it has batch_tokens"),
+        ({"contextlength": 5}, "no option 'contextlength'; it has: batch_tokens"),
         ({"context_length": "512"}, "must be of type int"),
         ({"context_length": True}, "must be of type int"),
         ({"context_length": 1}, "must be between 64 and"),

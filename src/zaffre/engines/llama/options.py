@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from zaffre.core.engine import EngineSpec
 from zaffre.core.errors import EngineFailed
+from zaffre.engines.text.options import Option, checked_options
 from zaffre.registry.gguf import MAX_CONTEXT_TOKENS, GgufHeader, read_header
 
 BUILT_IN = "xllamacpp"
@@ -29,14 +30,6 @@ CACHE_RAM_MIB = 0
 """Memory for states of past prompts beyond what the slots remember; llama.cpp's default is 8192.
 Seen: an answer after a restored state is not that after the same prompt read afresh (scores differ
 by 0.05), so that greedy answers do not repeat."""
-
-
-class Option(Struct, frozen=True):
-    """One option: the type of its value, and its bounds where it is a number."""
-
-    type: type[int] | type[str]
-    low: int = 0
-    high: int = 0
 
 
 OPTIONS: dict[str, Option] = {
@@ -84,7 +77,7 @@ class LlamaSettings(Struct, frozen=True, kw_only=True):
 
 def read_settings(spec: EngineSpec) -> LlamaSettings:
     """Check `spec` and the files it names. Raises `EngineFailed` that names what is wrong."""
-    options = _checked(spec.options)
+    options = checked_options("llama", OPTIONS, spec.options)
     model = _model_file(Path(spec.path))
     header = read_header(model)
     if header.tokenizer is None:
@@ -133,24 +126,6 @@ def command_line(settings: LlamaSettings, socket: Path, template: Path | None) -
     # One pool of keys and values for all slots: with a share for each, what idle slots remember
     # slows every other one down (seen: 38 against 53 tokens/s for each of four streams).
     return [*named, "--kv-unified", "--jinja", "--no-webui"]
-
-
-def _checked(options: dict[str, str | int | float | bool]) -> dict[str, str | int]:
-    checked: dict[str, str | int] = {}
-    for name, value in options.items():
-        option = OPTIONS.get(name)
-        if option is None:
-            raise EngineFailed(
-                f"The llama engine has no option '{name}'; it has: {', '.join(OPTIONS)}."
-            )
-        if isinstance(value, bool | float) or not isinstance(value, option.type):
-            raise EngineFailed(f"The option '{name}' must be of type {option.type.__name__}.")
-        if isinstance(value, int) and not option.low <= value <= option.high:
-            raise EngineFailed(
-                f"The option '{name}' must be between {option.low} and {option.high}, not {value}."
-            )
-        checked[name] = value
-    return checked
 
 
 def _model_file(path: Path) -> Path:

@@ -2,10 +2,8 @@
 
 import math
 import os
-from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -13,6 +11,7 @@ from msgspec import Struct
 from zaffre.core.engine import EngineSpec
 from zaffre.core.errors import EngineFailed
 from zaffre.engines.openvino.wire import Load
+from zaffre.engines.text.options import Option, checked_options
 from zaffre.registry.gguf import openvino_obstacle, read_header
 
 GIB = 2**30
@@ -38,14 +37,6 @@ IR_FILES = (
     "openvino_detokenizer.xml",
 )
 """What a folder must have."""
-
-
-class Option(Struct, frozen=True):
-    """The type of an option's value, and its bounds where it is a number."""
-
-    type: type[int] | type[str]
-    low: int = 0
-    high: int = 0
 
 
 OPTIONS: dict[str, Option] = {
@@ -96,7 +87,7 @@ def load_order(spec: EngineSpec) -> Load:
 
     Reads the model's header: the library follows a damaged one out of its memory.
     """
-    options = _checked(spec.options)
+    options = checked_options("openvino", OPTIONS, spec.options)
     path = Path(spec.path)
     facts = _folder_facts(path) if path.is_dir() else _file_facts(path)
     threads = max(1, spec.threads)
@@ -115,21 +106,6 @@ def load_order(spec: EngineSpec) -> Load:
         chat_template=spec.card.chat_template,
         converted=_converted(path, int(options.get("keep_converted_gb", 1))),
     )
-
-
-def _checked(options: Mapping[str, Any]) -> Mapping[str, Any]:
-    for name, value in options.items():
-        option = OPTIONS.get(name)
-        if option is None:
-            known = ", ".join(OPTIONS)
-            raise EngineFailed(f"The openvino engine has no option '{name}'; it has {known}.")
-        if type(value) is not option.type:
-            raise EngineFailed(f"The option '{name}' must be of type {option.type.__name__}.")
-        if isinstance(value, int) and not option.low <= value <= option.high:
-            raise EngineFailed(
-                f"The option '{name}' must be between {option.low} and {option.high}."
-            )
-    return options
 
 
 def _file_facts(path: Path) -> _Facts:
