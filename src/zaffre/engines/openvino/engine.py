@@ -2,7 +2,7 @@
 
 Runs GGUF files of the architectures that OpenVINO's reader knows, and folders of OpenVINO IR. The
 model lives in a process of its own (`openvino.runner`); here calls become generations in it, and
-what it says becomes deltas. The options stand in `openvino_options.OPTIONS`.
+what it says becomes deltas. The options stand in `options.OPTIONS`.
 """
 
 from random import Random, SystemRandom
