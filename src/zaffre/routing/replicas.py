@@ -65,8 +65,9 @@ async def ready_client(replica: Replica, timeout_s: float = READY_TIMEOUT_S) -> 
                 if replica.client is not None:
                     return replica.client
                 if replica.state in ("failed", "stopped"):
+                    # The cause may name paths: operators see it, with the replicas and in the log.
                     raise ModelUnavailable(
-                        f"Model '{replica.name}' is not running. {replica.cause}".rstrip()
+                        f"Model '{replica.name}' is not running; the server's log says why."
                     )
                 await replica.wait_for_change()
     except TimeoutError:
