@@ -10,7 +10,7 @@ from zaffre.core.engine import Health
 class ModelClient(Protocol):
     """Runs calls on one replica.
 
-    Raises `zaffre.core.errors`: `ModelUnavailable` when the replica cannot be reached,
+    Raises `zaffre.core.errors`: `ModelUnreachable` when there is no connection to the replica,
     `EngineFailed` when it broke or ended an answer early, `ModelTimeout` when it was too slow, and
     whatever the engine refused the call with.
     """

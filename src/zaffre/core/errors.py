@@ -16,6 +16,7 @@
     ├── Unauthenticated           no valid key
     ├── Overloaded                full queue: try again
     ├── ModelUnavailable          starting, restarting or stopped: try again
+    │   └── ModelUnreachable      nothing of the request has reached it
     ├── ModelTimeout              slower than the bound
     └── EngineFailed              the engine broke on this request
 
@@ -211,6 +212,10 @@ class ModelUnavailable(ZaffreError):
 
     def __init__(self, message: str, retry_after_s: int = 1) -> None:
         super().__init__(message, retry_after_s=retry_after_s)
+
+
+class ModelUnreachable(ModelUnavailable):
+    """No connection: nothing of the request has reached the model, so it may be sent again."""
 
 
 class ModelTimeout(ZaffreError):

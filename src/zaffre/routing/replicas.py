@@ -9,6 +9,8 @@ from zaffre.core.client import ModelClient
 from zaffre.core.errors import ModelUnavailable, Overloaded
 
 ReplicaState = Literal["starting", "ready", "failed", "stopped"]
+NOTICE_TIMEOUT_S = 2.0
+"""From a lost connection until the supervisor must have noticed; it takes milliseconds."""
 READY_TIMEOUT_S = 30.0
 """How long a call may wait for a model that is starting or restarting."""
 
@@ -55,6 +57,20 @@ class Replica:
             yield
         finally:
             self.calls -= 1
+
+
+async def successor(replica: Replica, lost: ModelClient) -> ModelClient:
+    """The client after `lost`, whose worker has died a moment before its supervisor knew of it.
+
+    Raises `ModelUnavailable` when nobody else notices, or the next one does not come in time.
+    """
+    try:
+        async with asyncio.timeout(NOTICE_TIMEOUT_S):
+            while replica.client is lost:
+                await replica.wait_for_change()
+    except TimeoutError:
+        raise ModelUnavailable(f"Model '{replica.name}' cannot be reached.") from None
+    return await ready_client(replica)
 
 
 async def ready_client(replica: Replica, timeout_s: float = READY_TIMEOUT_S) -> ModelClient:

@@ -14,11 +14,12 @@ from zaffre.core.calls import (
 )
 from zaffre.core.capabilities import Capabilities, check
 from zaffre.core.cards import ModelCard
+from zaffre.core.client import ModelClient
 from zaffre.core.deltas import Deltas, Embeddings
 from zaffre.core.engine import Health
-from zaffre.core.errors import EngineFailed, ZaffreError
+from zaffre.core.errors import EngineFailed, ModelUnreachable, ZaffreError
 from zaffre.core.media import MediaFetcher
-from zaffre.routing.replicas import ready_client
+from zaffre.routing.replicas import ready_client, successor
 from zaffre.routing.table import Deployment, Selector, Table
 from zaffre.service.media import with_media
 
@@ -56,29 +57,34 @@ class Gateway:
 
         The caller closes the iterator; that cancels the generation and frees its slot.
         """
-        with deployment.replica.borrowed():
-            client = await ready_client(deployment.replica)
+        replica = deployment.replica
+        with replica.borrowed():
+            client = await ready_client(replica)
             check(call, _capabilities(deployment))
             call = _with_recommended(call, deployment.card)
             if isinstance(call, ChatCall):
                 call = await with_media(call, self._media)
-            deltas = (
-                client.chat(call, stream=stream)
-                if isinstance(call, ChatCall)
-                else client.complete(call, stream=stream)
-            )
-            async with aclosing(deltas):
+            try:
+                async with aclosing(_run(client, call, stream=stream)) as deltas:
+                    async for delta in deltas:
+                        yield delta
+                return
+            except ModelUnreachable:  # nothing has reached it, so nothing is done twice
+                client = await successor(replica, client)
+            async with aclosing(_run(client, call, stream=stream)) as deltas:
                 async for delta in deltas:
                     yield delta
 
     async def embed(self, deployment: Deployment, call: EmbedCall | ImageEmbedCall) -> Embeddings:
         """The vectors of `call` on `deployment`."""
-        with deployment.replica.borrowed():
-            client = await ready_client(deployment.replica)
+        replica = deployment.replica
+        with replica.borrowed():
+            client = await ready_client(replica)
             check(call, _capabilities(deployment))
-            if isinstance(call, EmbedCall):
-                return await client.embed(call)
-            return await client.embed_images(call)
+            try:
+                return await _vectors(client, call)
+            except ModelUnreachable:
+                return await _vectors(await successor(replica, client), call)
 
     async def statuses(self) -> list[ReplicaStatus]:
         """All replicas, with what their engines say of themselves."""
@@ -102,6 +108,18 @@ class Gateway:
             replica.restarts,
             replica.cause,
         )
+
+
+def _run(client: ModelClient, call: GenerationCall, *, stream: bool) -> Deltas:
+    if isinstance(call, ChatCall):
+        return client.chat(call, stream=stream)
+    return client.complete(call, stream=stream)
+
+
+async def _vectors(client: ModelClient, call: EmbedCall | ImageEmbedCall) -> Embeddings:
+    if isinstance(call, EmbedCall):
+        return await client.embed(call)
+    return await client.embed_images(call)
 
 
 def _with_recommended(call: GenerationCall, card: ModelCard) -> GenerationCall:

@@ -10,7 +10,7 @@ import aiohttp
 from zaffre.core.calls import ChatCall, CompletionCall, EmbedCall, ImageEmbedCall
 from zaffre.core.deltas import Delta, Deltas, Embeddings, Usage
 from zaffre.core.engine import Health
-from zaffre.core.errors import EngineFailed, ModelTimeout, ModelUnavailable, ZaffreError
+from zaffre.core.errors import EngineFailed, ModelTimeout, ModelUnreachable, ZaffreError
 from zaffre.translation import answers
 from zaffre.translation.chat_requests import write_chat
 from zaffre.translation.errors import read_internal_error
@@ -171,7 +171,7 @@ def _decode(content: bytes, kind: type[T]) -> T:
 def _explain(error: Exception, timeout_s: float) -> ZaffreError:
     """The cause in our terms; the original text may name paths and stays in the logs."""
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
-        return ModelUnavailable("The model is not running right now. Please retry.")
+        return ModelUnreachable("The model is not running right now. Please retry.")
     if isinstance(error, asyncio.TimeoutError):
         return ModelTimeout(f"The model sent nothing for {timeout_s:g} seconds.")
     return EngineFailed("The model stopped in the middle of this request.")

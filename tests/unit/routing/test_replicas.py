@@ -6,7 +6,7 @@ import pytest
 
 from zaffre.core.client import ModelClient
 from zaffre.core.errors import ModelUnavailable, Overloaded
-from zaffre.routing.replicas import Replica, ready_client
+from zaffre.routing.replicas import Replica, ready_client, successor
 from zaffre.upstream.client import UpstreamClient
 
 LONG_S = 20.0
@@ -97,3 +97,17 @@ async def test_a_call_that_is_cancelled_leaves_nobody_behind(client: ModelClient
     assert replica.calls == 0
     replica.became("ready", client)
     await use()
+
+
+async def test_a_lost_client_has_a_successor():
+    """Given a worker that has died, when its supervisor starts the next, then that one is used."""
+    lost, following = object(), object()
+    replica = Replica("r", max_calls=1)
+    replica.became("ready", lost)  # type: ignore[arg-type]
+    waiting = asyncio.ensure_future(successor(replica, lost))  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    replica.became("starting")
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    replica.became("ready", following)  # type: ignore[arg-type]
+    assert await waiting is following
