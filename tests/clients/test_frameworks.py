@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from framework_environments import FRAMEWORKS, groups, python_of
+from framework_environments import FRAMEWORKS, LOCKS, groups, python_of
 from openai_checks import ALL
 
 from servers import RunningServer
@@ -30,7 +30,7 @@ def test_a_group_of_frameworks(
     group: str, server: RunningServer, capsys: pytest.CaptureFixture[str]
 ):
     """Given the running server, when a group's tests run in its environment, then all pass."""
-    python = python_of(group)
+    python = python_of(group, LOCKS / f"{group}.txt")
     files = sorted(FRAMEWORKS.glob(f"test_{group}*.py"))
     assert files, f"{group} has a lock and no tests"
     command = [python, "-m", "pytest", "-c", FRAMEWORKS / "pytest.ini", *files]
