@@ -28,6 +28,7 @@ STATUS = {
     errors.EngineFailed("Broke."): 500,
     errors.ZaffreError("Bug."): 500,
     errors.ModelUnavailable("Starting.", retry_after_s=5): 503,
+    errors.ModelUnreachable("Gone.", retry_after_s=5): 503,
 }
 
 
