@@ -68,7 +68,7 @@ async def test_an_answer(model: Model):
 
 async def test_a_stream(model: Model):
     async with Agent(model).run_stream(QUESTION, model_settings=SHORT) as result:
-        pieces = [piece async for piece in result.stream_text(delta=True)]
+        pieces = [piece async for piece in result.stream_text(delta=True, debounce_by=None)]
     assert len(pieces) > 1
     assert result.usage.output_tokens > 0
 
