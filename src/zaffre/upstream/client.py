@@ -1,7 +1,6 @@
 """The upstream client: calls out as OpenAI JSON, answers back as deltas and vectors."""
 
 import asyncio
-import json
 from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
@@ -66,8 +65,6 @@ class UpstreamClient:
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=timeout_s
             ),
-            auto_decompress=True,
-            json_serialize=json.dumps,
         )
 
     async def aclose(self) -> None:
