@@ -1,0 +1,1 @@
+"""Metering: what every call costs, kept to the row; and quotas."""

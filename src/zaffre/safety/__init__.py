@@ -1,0 +1,1 @@
+"""Safety: filters for prompts and answers, and the screen that applies them."""
