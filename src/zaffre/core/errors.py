@@ -12,13 +12,17 @@
     │   └── OutOfRange            a number beyond the model's bounds
     ├── OperationNotSupported     the model lacks the modality
     ├── NotFound                  no such route or resource
+    │   └── NoTraffic             an endpoint whose deployments all have a share of 0
     ├── MethodNotAllowed
     ├── Unauthenticated           no valid key
+    ├── PermissionDenied          a valid key that is not for this
+    ├── Conflict                  what is asked does not fit what is running
     ├── Overloaded                full queue: try again
     ├── ModelUnavailable          starting, restarting or stopped: try again
     │   └── ModelUnreachable      nothing of the request has reached it
     ├── ModelTimeout              slower than the bound
     └── EngineFailed              the engine broke on this request
+        └── ModelContainerFailed  the same behind a managed endpoint, which has a status for it
 
 Only a dialect knows what an error looks like on the wire.
 """
@@ -174,6 +178,19 @@ class NotFound(ZaffreError):
     code = "not_found"
 
 
+class NoTraffic(NotFound):
+    """An endpoint none of whose deployments has a positive share (contract, section 9)."""
+
+    code = "no_traffic"
+
+    def __init__(self, endpoint: str) -> None:
+        super().__init__(
+            f"Endpoint '{endpoint}' was not found to have a deployment with traffic. Set one with"
+            f" 'zaffre online-endpoint update -n {endpoint} --traffic NAME=100', or name one in the"
+            " header azureml-model-deployment."
+        )
+
+
 class MethodNotAllowed(ZaffreError):
     """The route exists, with another method."""
 
@@ -194,6 +211,18 @@ class Unauthenticated(ZaffreError):
         super().__init__(
             "Auth token validation failed. Please provide a valid key or a valid AAD token"
         )
+
+
+class PermissionDenied(ZaffreError):
+    """The caller is known, and may not do this."""
+
+    code = "permission_denied"
+
+
+class Conflict(ZaffreError):
+    """What is asked does not fit what is there; the message says what to do first."""
+
+    code = "conflict"
 
 
 class Overloaded(ZaffreError):
@@ -228,3 +257,9 @@ class EngineFailed(ZaffreError):
     """The engine broke on this request; nothing is known to be wrong with the request."""
 
     code = "engine_failed"
+
+
+class ModelContainerFailed(EngineFailed):
+    """The engine behind a managed endpoint broke (contract, section 8.2: 424)."""
+
+    code = "model_error"

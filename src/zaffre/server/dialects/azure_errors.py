@@ -1,5 +1,6 @@
 """What errors look like in the Azure AI Model Inference dialect (contract, section 8)."""
 
+import re
 import reprlib
 
 from msgspec import UNSET
@@ -17,10 +18,14 @@ _STATUS: dict[type[core.ZaffreError], int] = {
     core.NotFound: 404,
     core.MethodNotAllowed: 405,
     core.Unauthenticated: 401,
+    # Azure's table has it under 401 (contract, section 8.2).
+    core.PermissionDenied: 401,
+    core.Conflict: 409,
     core.Overloaded: 429,
     core.ModelUnavailable: 503,
     # Azure's managed endpoints say 408; unlike 504, clients do not repeat it three times.
     core.ModelTimeout: 408,
+    core.ModelContainerFailed: 424,
     core.EngineFailed: 500,
 }
 _RETRYABLE = (429, 503)
@@ -29,6 +34,7 @@ MAX_SHOWN = 256
 """Characters of an offending value that are shown again."""
 MAX_MESSAGE = 4096
 """Characters of a message: names in it are the client's, and can be as long as its body."""
+_UNPRINTABLE = re.compile(r"[^ -~]")
 _PLACES = {"api-version": "query", "extra-parameters": "header"}
 """Parameters that are not in the body."""
 
@@ -69,7 +75,18 @@ def render(error: core.ZaffreError) -> tuple[int, Headers, bytes]:
         headers.append((b"allow", ", ".join(error.allowed).encode()))
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
+    if isinstance(error, core.ModelContainerFailed):
+        headers.extend(container_headers(error))
     return status, headers, codec.encode(body)
+
+
+def container_headers(error: core.ModelContainerFailed) -> Headers:
+    """What a managed endpoint says about its model's failure (contract, section 8.2: 424)."""
+    reason = _UNPRINTABLE.sub("?", _cut(error.message, MAX_SHOWN)).encode("ascii")
+    return [
+        (b"ms-azureml-model-error-statuscode", b"500"),
+        (b"ms-azureml-model-error-reason", reason),
+    ]
 
 
 def render_event(error: core.ZaffreError) -> bytes:

@@ -1,6 +1,7 @@
 """What errors look like on OpenAI v1 and on Azure OpenAI deployments (contract, section 8.2)."""
 
 from zaffre.core import errors as core
+from zaffre.server.dialects.azure_errors import container_headers
 from zaffre.server.dialects.common import Headers
 from zaffre.wire import codec, sse
 from zaffre.wire.openai_errors import OpenAIErrorBody, OpenAIErrorItem, ResponsesErrorEvent
@@ -15,9 +16,12 @@ _STATUS: dict[type[core.ZaffreError], int] = {
     core.NotFound: 404,
     core.MethodNotAllowed: 405,
     core.Unauthenticated: 401,
+    core.PermissionDenied: 403,
+    core.Conflict: 409,
     core.Overloaded: 429,
     core.ModelUnavailable: 503,
     core.ModelTimeout: 408,
+    core.ModelContainerFailed: 424,
     core.EngineFailed: 500,
 }
 _CODES: dict[type[core.ZaffreError], str] = {
@@ -33,7 +37,7 @@ _RESPONSES_NAMES: dict[str | int, core.Location] = {
     "response_format": ("text", "format"),
 }
 """Fields of chat that the Responses API calls otherwise."""
-_TYPES = {401: "authentication_error", 429: "rate_limit_error"}
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 DEPLOYMENT_NOT_FOUND = (
     "The API deployment for this resource does not exist. If you created the deployment within the"
     " last 5 minutes, please wait a moment and try again."
@@ -62,6 +66,8 @@ class OpenAIErrorStyle:
             headers.append((b"allow", ", ".join(error.allowed).encode()))
         if status == 401:
             headers.append((b"www-authenticate", b"Bearer"))
+        if isinstance(error, core.ModelContainerFailed):
+            headers.extend(container_headers(error))
         return status, headers, codec.encode(OpenAIErrorBody(item))
 
     def render_event(self, error: core.ZaffreError, number: int) -> bytes:
