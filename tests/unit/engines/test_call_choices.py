@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from zaffre.core.deltas import Finish, ToolCallDelta
+from zaffre.core.deltas import Finish, FinishReason, ToolCallDelta
 from zaffre.engines.text.choices import CallChoice
 
 PARIS = {"name": "get_weather", "arguments": {"city": "Paris", "at": {"hour": 1}}}
@@ -22,8 +22,8 @@ def _read(text: str) -> tuple[CallChoice, str]:
     return choice, ""
 
 
-def _calls(choice: CallChoice) -> list[dict[str, object]]:
-    *made, finish = choice.close("stop")
+def _calls(choice: CallChoice, reason: FinishReason = "stop") -> list[dict[str, object]]:
+    *made, finish = choice.close(reason)
     assert finish == Finish("tool_calls", 0)
     assert all(isinstance(delta, ToolCallDelta) for delta in made)
     return [{"name": d.call.name, "arguments": json.loads(d.call.arguments)} for d in made]
@@ -57,3 +57,25 @@ def test_a_call_that_was_cut_off_is_not_made():
     """Given an answer that reached its bound, when it is closed, then it has no call."""
     choice, _ = _read(json.dumps([PARIS])[:20])
     assert choice.close("length") == [Finish("length", 0)]
+
+
+@pytest.mark.parametrize("cut", [2, len(json.dumps(OSLO)) // 2, len(json.dumps(OSLO)) + 1])
+def test_calls_before_the_one_that_was_cut_off_are_made(cut: int):
+    """Given an answer that reached its bound after a whole call, then that call is made."""
+    said = json.dumps([PARIS, OSLO])
+    choice, _ = _read(said[:-cut])
+    assert _calls(choice, "length") == [PARIS]
+
+
+@pytest.mark.parametrize(
+    ("said", "calls"),
+    [
+        (json.dumps(PARIS), [PARIS]),
+        (" " + json.dumps([PARIS, OSLO]), [PARIS, OSLO]),
+        (json.dumps([PARIS, OSLO])[:-1], [PARIS, OSLO]),
+    ],
+)
+def test_a_bound_right_after_a_call_takes_nothing_away(said: str, calls: list[object]):
+    """Given an answer that reached its bound between calls or at its end, then all are made."""
+    choice, _ = _read(said)
+    assert _calls(choice, "length") == calls

@@ -8,7 +8,7 @@ from zaffre.core.calls import ToolCall
 from zaffre.core.deltas import Delta, Finish, FinishReason, TextDelta, TokenLogprob, ToolCallDelta
 from zaffre.core.errors import EngineFailed
 from zaffre.engines.text.text_stream import StopText
-from zaffre.engines.text.tool_calls import ToolCallSplitter, read_calls
+from zaffre.engines.text.tool_calls import ToolCallSplitter, read_calls, read_whole_calls
 
 
 class Choice(Protocol):
@@ -139,11 +139,14 @@ class CallChoice:
         return True
 
     def close(self, reason: FinishReason) -> list[Delta]:
-        """The calls, if the answer is whole. Raises `EngineFailed` when they are no calls."""
-        if reason != "stop":
-            return [Finish(reason, self._index)]
-        calls = read_calls(self._said, self._new_id)
+        """The whole calls. Raises `EngineFailed` when an answer that was not cut off has none.
+
+        With any call the reason is `tool_calls`, also when the bound cut the next one off: there is
+        something to do, and nothing of what is there is missing.
+        """
+        read = read_calls if reason == "stop" else read_whole_calls
+        calls = read(self._said, self._new_id)
         return [
             *(ToolCallDelta(call, self._index) for call in calls),
-            Finish("tool_calls", self._index),
+            Finish("tool_calls" if calls else reason, self._index),
         ]

@@ -171,6 +171,16 @@ def read_calls(answer: str, new_id: Callable[[], str]) -> tuple[ToolCall, ...]:
     return tuple(ToolCall(new_id(), name, arguments) for name, arguments in calls)
 
 
+def read_whole_calls(answer: str, new_id: Callable[[], str]) -> tuple[ToolCall, ...]:
+    """The calls that are complete in an answer under `call_schema` that was cut off anywhere."""
+    text = answer.lstrip()
+    many = text.startswith("[")
+    end, begin = None, int(many)
+    while (end_of_call := _JsonExtent().end(text, begin)) is not None:
+        end = begin = end_of_call
+    return () if end is None else read_calls(text[:end] + "]" * many, new_id)
+
+
 _TAKES_NOTHING = frozenset({"type", "properties", "required", "title", "description", "$schema"})
 """Keywords of a schema for a function without parameters, where `properties` is empty."""
 
