@@ -7,7 +7,8 @@
     │   ├── PromptTooLong         more tokens than the model's context
     │   ├── BodyTooLarge          more bytes, or deeper nesting, than the server takes
     │   ├── NoModel               several models here, none named
-    │   └── UnknownModel          a name nothing is deployed under
+    │   ├── UnknownModel          a name nothing is deployed under
+    │   └── ContentFiltered       the content safety policy does not let the prompt through
     ├── UnsupportedParameter      the API knows it, this model does not
     │   └── OutOfRange            a number beyond the model's bounds
     ├── OperationNotSupported     the model lacks the modality
@@ -29,6 +30,8 @@ Only a dialect knows what an error looks like on the wire.
 
 from collections.abc import Sequence
 from typing import Self
+
+from zaffre.core.safety import Screened
 
 Location = tuple[str | int, ...]
 
@@ -263,3 +266,20 @@ class ModelContainerFailed(EngineFailed):
     """The engine behind a managed endpoint broke (contract, section 8.2: 424)."""
 
     code = "model_error"
+
+
+class ContentFiltered(InvalidRequest):
+    """The content safety policy does not let the prompt through."""
+
+    code = "content_filter"
+    screened: Screened | None = None
+    """What was found; None when somebody else's server refused."""
+
+    def __init__(self, screened: Screened, location: Location = ("prompt",)) -> None:
+        # The service's own sentence (contract, section 8.2), without its owner.
+        super().__init__(
+            "The response was filtered due to the prompt triggering the content management policy."
+            " Please modify your prompt and retry.",
+            location,
+        )
+        self.screened = screened
