@@ -14,6 +14,7 @@ EndpointKind = Literal["managed", "serverless"]
 AuthMode = Literal["key", "aml_token", "aad_token"]
 UpstreamDialect = Literal["openai", "azure-inference", "azure-openai"]
 Loading = Literal["start", "first_use"]
+Device = Literal["cpu", "gpu"]
 
 
 class Probe(Struct, frozen=True):
@@ -61,7 +62,12 @@ class ServingOptions(Struct, frozen=True, kw_only=True):
     options: dict[str, str | int | float | bool] = {}
     slots: int | None = None
     threads: int | None = None
+    """Processor threads of an instance; never more than the machine has to give."""
     memory_mib: int | None = None
+    instance_type: str | None = None
+    """As declared; what it stands for is in `threads`, `memory_mib` and `device` already."""
+    device: Device | None = None
+    """What the instance type computes on; an engine's own options go before it."""
     instances: int = 1
     loading: Loading = "start"
     idle_unload_s: float | None = None
