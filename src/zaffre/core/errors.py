@@ -6,6 +6,7 @@
     │   ├── ExtraParameters       root keys outside the schema, not allowed to pass
     │   ├── PromptTooLong         more tokens than the model's context
     │   ├── BodyTooLarge          more bytes, or deeper nesting, than the server takes
+    │   ├── RequestAboveQuota     more tokens than the caller's quota ever has
     │   ├── NoModel               several models here, none named
     │   ├── UnknownModel          a name nothing is deployed under
     │   └── ContentFiltered       the content safety policy does not let the prompt through
@@ -19,8 +20,10 @@
     ├── PermissionDenied          a valid key that is not for this
     ├── Conflict                  what is asked does not fit what is running
     ├── Overloaded                full queue: try again
+    │   └── QuotaExceeded         the caller's share is used up: try again later
     ├── ModelUnavailable          starting, restarting or stopped: try again
     │   └── ModelUnreachable      nothing of the request has reached it
+    ├── MeteringUnavailable       use cannot be accounted for at present, so nothing is served
     ├── ModelTimeout              slower than the bound
     └── EngineFailed              the engine broke on this request
         └── ModelContainerFailed  the same behind a managed endpoint, which has a status for it
@@ -30,6 +33,8 @@ Only a dialect knows what an error looks like on the wire.
 
 from collections.abc import Sequence
 from typing import Self
+
+from zaffre.core.metering import RateLimits
 
 from zaffre.core.safety import Screened
 
@@ -283,3 +288,38 @@ class ContentFiltered(InvalidRequest):
             location,
         )
         self.screened = screened
+
+
+class QuotaExceeded(Overloaded):
+    """A limit of the caller's is used up. `retry_after_s` is true: then this request fits."""
+
+    code = "quota_exceeded"
+
+    def __init__(self, message: str, retry_after_s: int, *, limit: str, rates: RateLimits) -> None:
+        super().__init__(message, retry_after_s)
+        self.limit = limit
+        """Which: a field of `Limits`."""
+        self.rates = rates
+        """What is left of the limits per minute."""
+
+
+class RequestAboveQuota(InvalidRequest):
+    """The request may use more tokens than its quota has even when nothing of it is used."""
+
+    code = "request_above_quota"
+
+    def __init__(self, tokens: int, limit: int, span: str) -> None:
+        super().__init__(
+            f"This request may use {tokens} tokens, but the limit is {limit} per {span}. Ask for"
+            " less with 'max_tokens', or shorten the prompt.",
+            ("max_tokens",),
+        )
+
+
+class MeteringUnavailable(ZaffreError):
+    """What requests use cannot be written down at present, so none is served."""
+
+    code = "metering_unavailable"
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
