@@ -77,7 +77,7 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     context_length: int | None = None
     """Tokens of prompt and answer together; for embeddings, tokens of one input."""
     dimensions: int | None = None
-    """Length of the model's own vectors."""
+    """Length of the model's own vectors; None when somebody else's server does not say."""
     reducible_dimensions: bool = False
     """Whether vectors may be cut to fewer dimensions and normalised again (Matryoshka models)."""
     input_types: frozenset[str] = frozenset({"text", "query", "document"})
@@ -213,11 +213,10 @@ def _check_embedding(call: EmbeddingCall, capabilities: Capabilities) -> None:
     wanted, native = call.dimensions, capabilities.dimensions
     if wanted is None or wanted == native:
         return
-    if not capabilities.reducible_dimensions or native is None:
+    if not capabilities.reducible_dimensions:
+        only = "its own" if native is None else native
         raise UnsupportedParameter(
-            ("dimensions",),
-            wanted,
-            f"{capabilities.model} has {native} dimensions only.",
+            ("dimensions",), wanted, f"{capabilities.model} has {only} dimensions only."
         )
     if wanted not in Range(1, native):
         raise OutOfRange(("dimensions",), wanted, _range_text("dimensions", Range(1, native)))

@@ -68,6 +68,8 @@ class Usage(Struct, frozen=True, tag="usage"):
     completion_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    estimated: bool = False
+    """Whether nobody counted: somebody else's server did not say, and the gateway estimated."""
 
     @property
     def total_tokens(self) -> int:

@@ -50,9 +50,19 @@ class Upstream(Struct, frozen=True, kw_only=True):
     timeout_s: float = 180.0
     """For the first byte, and between two."""
     operations: tuple[Operation, ...] = ()
-    """What it does; empty: chat and complete."""
+    """What it does; empty: as probed, else chat and complete."""
     parameters: tuple[str, ...] | None = None
     """Generation parameters it takes, by wire name; None: all of its dialect."""
+    content_parts: tuple[str, ...] | None = None
+    """Of `text`, `image`, `audio`; None: as probed, else all."""
+    formats: tuple[str, ...] | None = None
+    """Of `text`, `json_object`, `json_schema`; None: as probed, else all."""
+    tools: bool | None = None
+    """Whether it can call tools; None: as probed, else yes."""
+    context_length: int | None = None
+    """Tokens; None: as probed, else left to the server."""
+    dimensions: int | None = None
+    """Length of its vectors; None: as probed, else not known."""
 
 
 class ServingOptions(Struct, frozen=True, kw_only=True):

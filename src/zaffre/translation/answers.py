@@ -59,6 +59,7 @@ def write_usage(usage: Usage, *, completion: bool = True) -> UsageBody:
         completion_tokens_details=CompletionDetails(usage.reasoning_tokens)
         if usage.reasoning_tokens
         else UNSET,
+        estimated=True if usage.estimated else UNSET,
     )
 
 
@@ -74,6 +75,7 @@ def read_usage(body: UsageBody | UnsetType | None) -> Usage:
         reasoning_tokens=(completion.reasoning_tokens or 0)
         if isinstance(completion, CompletionDetails)
         else 0,
+        estimated=body.estimated is True,
     )
 
 

@@ -23,3 +23,5 @@ class UsageBody(Struct):
     total_tokens: int = 0
     prompt_tokens_details: PromptDetails | UnsetType | None = UNSET
     completion_tokens_details: CompletionDetails | UnsetType | None = UNSET
+    estimated: bool | UnsetType = UNSET
+    """Ours alone, and only there when true: no server counted these tokens."""
