@@ -9,6 +9,13 @@ from zaffre.core.calls import Operation
 ModelFormat = Literal["gguf", "openvino-ir", "onnx", "echo"]
 
 
+class Prices(Struct, frozen=True, kw_only=True):
+    """What a million tokens cost, for the usage ledger, in the operator's own currency."""
+
+    input: float = 0.0
+    output: float = 0.0
+
+
 class ModelCard(Struct, frozen=True, kw_only=True):
     """Facts about a model that its files do not state, or that are needed before they open."""
 
@@ -41,3 +48,5 @@ class ModelCard(Struct, frozen=True, kw_only=True):
     do not know when to stop. None: no bound."""
     chat_template: str | None = None
     """Jinja template that replaces the one in the files."""
+    prices: Prices | None = None
+    """None: the ledger counts its tokens and no cost."""
