@@ -1,0 +1,183 @@
+"""HTTP to one server: pooled connections, bounded answers and event streams, failures by cause."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import TypeVar
+
+import aiohttp
+
+from zaffre.core.errors import (
+    EngineFailed,
+    ModelTimeout,
+    ModelUnavailable,
+    ModelUnreachable,
+    ZaffreError,
+)
+from zaffre.wire import codec, sse
+
+MIB = 1024 * 1024
+MAX_ANSWER_BYTES = 64 * MIB
+"""A whole chat or text answer."""
+MAX_VECTORS_BYTES = 256 * MIB
+"""A whole answer of vectors: 2,048 of 4,096 numbers each in JSON are 160 MiB."""
+MAX_STREAM_BYTES = 512 * MIB
+"""All of one stream."""
+MAX_ERROR_BYTES = 64 * 1024
+"""Of an error's body; the rest is not read."""
+ERROR_TIMEOUT_S = 5.0
+"""For an error's body; its status alone says enough."""
+DRAIN_TIMEOUT_S = 0.05
+"""From the end marker to the body's end: a connection read to its end is used again."""
+KEEP_ALIVE_S = 4.0
+"""uvicorn and llama.cpp close idle connections after 5 s: whoever closes first never meets the
+other's close with a request half sent."""
+JSON = "application/json"
+Refuse = Callable[[int, Mapping[str, str], bytes], ZaffreError]
+"""Status, headers and body of an error to what it means."""
+T = TypeVar("T")
+
+
+class Transport:
+    """Connections to one server.
+
+    `timeout_s` bounds the wait for the first byte of an answer, for each further event of a stream,
+    and for the rest of a whole answer. `strict_end`: a stream is whole only after its end marker;
+    otherwise also when its body has a length or is chunked, and has come to its end.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        refuse: Refuse,
+        *,
+        timeout_s: float,
+        strict_end: bool,
+    ) -> None:
+        self._session = session
+        self._refuse = refuse
+        self._timeout_s = timeout_s
+        self._strict_end = strict_end
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._session.close()
+
+    @asynccontextmanager
+    async def answer(
+        self, method: str, url: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The response to a request, once its status is 200; nothing of its body is read.
+
+        Whatever goes wrong, in here or while the body is read, is raised as `ZaffreError`.
+        """
+        try:
+            async with self._session.request(
+                # A redirect would take the credential along, and turn POST into GET.
+                method,
+                url,
+                data=body or None,
+                headers=headers,
+                allow_redirects=False,
+            ) as response:
+                if response.status != 200:
+                    content = await self._error_body(response)
+                    raise self._refuse(response.status, response.headers, content)
+                yield response
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _explain(error, self._timeout_s) from error
+        except sse.EventTooLargeError as error:
+            raise EngineFailed(str(error)) from error
+        except RuntimeError as error:  # aiohttp's word for a session that was closed under it
+            if self._session.closed:
+                raise ModelUnavailable("The model was just taken away. Please retry.") from error
+            raise
+
+    async def read(self, response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+        """The whole body. Raises `EngineFailed` when it is larger than `max_bytes`."""
+        pieces, size = [], 0
+        async with asyncio.timeout(self._timeout_s):
+            while piece := await response.content.readany():
+                size += len(piece)
+                if size > max_bytes:
+                    raise EngineFailed(f"The model's answer is larger than {max_bytes} bytes.")
+                pieces.append(piece)
+        return b"".join(pieces)
+
+    async def events(self, response: aiohttp.ClientResponse) -> AsyncGenerator[list[bytes], None]:
+        """The payloads of an event stream without its end marker, those that come together at once.
+
+        Comments do not count as a sign of life. Raises `EngineFailed` for a stream that was cut.
+        """
+        reader, size = sse.EventReader(), 0
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self._timeout_s
+        while True:
+            async with asyncio.timeout_at(deadline):
+                piece = await response.content.readany()
+            if not piece:
+                break
+            size += len(piece)
+            if size > MAX_STREAM_BYTES:
+                raise EngineFailed(f"The model's answer is larger than {MAX_STREAM_BYTES} bytes.")
+            payloads = list(reader.feed(piece))
+            ended = sse.DONE in payloads
+            if ended:
+                payloads = payloads[: payloads.index(sse.DONE)]
+            if payloads:
+                yield payloads
+                deadline = clock() + self._timeout_s
+            if ended:
+                await _drain(response)
+                return
+        if self._strict_end or not _framed(response):
+            raise EngineFailed("The model's answer ended before it was complete.")
+
+    async def _error_body(self, response: aiohttp.ClientResponse) -> bytes:
+        content = b""
+        with suppress(aiohttp.ClientError, TimeoutError):
+            async with asyncio.timeout(ERROR_TIMEOUT_S):
+                while len(content) < MAX_ERROR_BYTES and (
+                    piece := await response.content.read(MAX_ERROR_BYTES)
+                ):
+                    content += piece
+        return content[:MAX_ERROR_BYTES]
+
+
+def decode(content: bytes, kind: type[T]) -> T:
+    """A `kind` from a server's JSON. Raises `EngineFailed` without a word of the content."""
+    try:
+        return codec.decode(content, kind)
+    except codec.MalformedError as malformed:
+        raise EngineFailed(
+            f"The model's server sent a broken answer. {malformed.message}"
+        ) from None
+
+
+def _framed(response: aiohttp.ClientResponse) -> bool:
+    """Whether the body's end was announced: a mere close of the connection proves nothing."""
+    chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
+    return chunked or "Content-Length" in response.headers
+
+
+async def _drain(response: aiohttp.ClientResponse) -> None:
+    with suppress(TimeoutError, aiohttp.ClientError):
+        async with asyncio.timeout(DRAIN_TIMEOUT_S):
+            await response.content.readany()
+
+
+def _explain(error: Exception, timeout_s: float) -> ZaffreError:
+    """The cause in our terms; the original text may name paths and hosts, and stays in the logs."""
+    match error:
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
+            return ModelUnreachable("The model's server has no certificate that is trusted here.")
+        case aiohttp.ClientConnectorDNSError():
+            return ModelUnreachable("The name of the model's server is not known at present.")
+        case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError():
+            return ModelUnreachable("The model is not running right now. Please retry.")
+        case TimeoutError():
+            return ModelTimeout(f"The model sent nothing for {timeout_s:g} seconds.")
+        case aiohttp.ClientResponseError():
+            return EngineFailed("The model's server sent something that is not HTTP.")
+        case _:
+            return EngineFailed("The model stopped in the middle of this request.")
