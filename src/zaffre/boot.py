@@ -1,180 +1,115 @@
-"""The composition root: settings and declarations become a running gateway, and end in order."""
+"""The composition root: settings and a plan become a running gateway, and end in order."""
 
 import asyncio
 import os
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import cast
 
-from msgspec import Struct
-
-from zaffre.config.file import ConfigFile, DeploymentDeclaration
 from zaffre.config.settings import ConfigurationError, Settings
-from zaffre.core.calls import OPERATIONS, Operation
+from zaffre.core.calls import OPERATIONS
 from zaffre.core.cards import ModelCard
-from zaffre.core.engine import EngineSpec
 from zaffre.core.media import MediaFetcher
+from zaffre.core.plan import DeploymentPlan, Plan
 from zaffre.registry import catalogue
 from zaffre.registry.detect import choose, detect
-from zaffre.registry.launcher import SocketFolder, Started, WorkerSupervisor
 from zaffre.registry.store import InstalledModel, ModelStore
+from zaffre.routing.deployments import Deployment
 from zaffre.routing.replicas import Replica
-from zaffre.routing.table import Deployment, Table
+from zaffre.routing.table import Table
+from zaffre.service.fleet import Fleet, Key
 from zaffre.service.gateway import Gateway
-from zaffre.upstream.client import UpstreamClient
+from zaffre.service.platform import PlanKeeper, Platform
+from zaffre.service.runs import MIB, Bounds, Placement, Run
 
 PATH_PREFIX = "path:"
 ECHO_MODEL = "echo"
 """The `model` of a deployment of the test double: it has no files."""
-MIB = 1024 * 1024
 
 
-class Plan(Struct, frozen=True):
-    """One deployment to start: its model, its engine, and why that one."""
-
-    declaration: DeploymentDeclaration
-    model: InstalledModel
-    engine: str
-    reason: str
+def starter_plan() -> Plan:
+    """What is served when nothing says otherwise: the starter models under their own names."""
+    starters = catalogue.starters()
+    return Plan(deployments=tuple(DeploymentPlan(name=m.name, model=m.name) for m in starters))
 
 
-def starter_declarations() -> list[DeploymentDeclaration]:
-    """What is served when no file says otherwise: the starter models under their own names."""
-    return [DeploymentDeclaration(m.name, m.name) for m in catalogue.starters()]
+def locate(plan: DeploymentPlan, store: ModelStore) -> Placement:
+    """Where a deployment's model is, and which engine runs it.
 
-
-def make_plans(
-    declarations: Sequence[DeploymentDeclaration], store: ModelStore, base: Path
-) -> list[Plan]:
-    """Find every declared model and choose its engine; relative paths start at `base`.
-
-    Raises `ZaffreError` naming the deployment's model when it is missing or damaged.
+    Raises `ZaffreError` naming the model when it is missing or damaged.
     """
-    return [_make_plan(declaration, store, base) for declaration in declarations]
+    found = _find(plan, store)
+    if plan.serving.engine is not None:
+        engine, reason = plan.serving.engine, "the configuration says so"
+    else:
+        engine, reason = choose(found)
+    size = 0 if found.card.format == "echo" else found.size_bytes
+    return Placement(
+        card=found.card, path=str(found.path), engine=engine, reason=reason, size_bytes=size
+    )
 
 
-def _make_plan(declaration: DeploymentDeclaration, store: ModelStore, base: Path) -> Plan:
-    model = declaration.model
-    if model == ECHO_MODEL:
+def _find(plan: DeploymentPlan, store: ModelStore) -> InstalledModel:
+    if plan.model == ECHO_MODEL:
         card = ModelCard(
             name="echo", format="echo", operations=OPERATIONS, provider="zaffre", dimensions=8
         )
-        found = InstalledModel(card, base, base)
-    elif model.startswith(PATH_PREFIX):
-        path = base / Path(model.removeprefix(PATH_PREFIX)).expanduser()
-        found = detect(declaration.name, path)
-    else:
-        found = store.find(model)
-    if declaration.engine is not None:
-        return Plan(declaration, found, declaration.engine, "the configuration says so")
-    engine, reason = choose(found)
-    return Plan(declaration, found, engine, reason)
+        return InstalledModel(card, store.home, store.home)
+    if plan.model.startswith(PATH_PREFIX):
+        path = Path(plan.model.removeprefix(PATH_PREFIX)).expanduser()
+        return detect(plan.name, path)
+    return store.find(plan.model)
 
 
 class RunningGateway:
-    """A gateway with its workers. Make it inside the event loop that serves it."""
+    """A gateway with its fleet. Make it inside the event loop that serves it."""
 
-    def __init__(
-        self, plans: Sequence[Plan], defaults: Mapping[str, str], settings: Settings
-    ) -> None:
-        self._settings = settings
-        self._sockets = SocketFolder()
-        self._clients: dict[str, UpstreamClient] = {}
-        self._closing: set[asyncio.Task[None]] = set()
-        created = int(time.time())
-        self.deployments = [self._deployment(plan, created) for plan in plans]
-        self._supervisors = [
-            self._supervisor(plan, deployment)
-            for plan, deployment in zip(plans, self.deployments, strict=True)
-        ]
-        chosen = {cast("Operation", operation): name for operation, name in defaults.items()}
+    def __init__(self, settings: Settings, store: ModelStore, keeper: PlanKeeper | None) -> None:
         self._media = _media_fetcher(settings)
-        self.gateway = Gateway(Table(self.deployments, chosen), self._media)
+        self.gateway = Gateway(Table(), self._media)
+        self.fleet = Fleet(_bounds(settings), upstream_run=_no_upstreams, on_table=self._use_table)
+        self.platform = Platform(self.fleet, keeper, lambda plan: locate(plan, store))
 
-    def start(self) -> None:
+    def start(self, plan: Plan, placements: Mapping[Key, Placement]) -> None:
         """Start all workers; returns at once."""
-        for supervisor in self._supervisors:
-            supervisor.start()
+        self.fleet.start()
+        self.platform.begin(plan, placements)
 
     async def all_ready(self, tell: Callable[[Deployment], None]) -> None:
         """Wait until every deployment serves or has failed once, telling of each."""
 
         async def settled(deployment: Deployment) -> None:
-            while deployment.replica.state == "starting":
-                await deployment.replica.wait_for_change()
+            while deployment.state == "starting":
+                await deployment.wait_for_change()
             tell(deployment)
 
-        await asyncio.gather(*(settled(deployment) for deployment in self.deployments))
+        deployments = [running.deployment for running in self.fleet.running()]
+        await asyncio.gather(*(settled(deployment) for deployment in deployments))
 
     async def aclose(self) -> None:
         """Drain and end all workers, close all connections, remove the sockets."""
-        await asyncio.gather(*(supervisor.stop() for supervisor in self._supervisors))
-        await asyncio.gather(*(client.aclose() for client in self._clients.values()))
-        await asyncio.gather(*self._closing)
+        await self.gateway.aclose()
+        await self.fleet.aclose()
         if self._media is not None:
             self._media.close()
-        self._sockets.remove()
 
-    def _deployment(self, plan: Plan, created: int) -> Deployment:
-        slots = plan.declaration.slots or self._settings.whole("slots")
-        name = plan.declaration.name
-        replica = Replica(name, max_calls=slots + self._settings.whole("max_waiting"))
-        return Deployment(name, plan.model.card, plan.engine, replica, created)
-
-    def _supervisor(self, plan: Plan, deployment: Deployment) -> WorkerSupervisor:
-        settings, declaration = self._settings, plan.declaration
-        spec = EngineSpec(
-            card=plan.model.card,
-            path=str(plan.model.path),
-            threads=declaration.threads or settings.whole("threads") or _spare_threads(),
-            slots=declaration.slots or settings.whole("slots"),
-            options=declaration.options,
-        )
-
-        def on_started(started: Started) -> None:
-            client = UpstreamClient(
-                "http://worker/v1",
-                secret=started.secret,
-                unix_socket=started.socket,
-                timeout_s=settings.number("request_timeout_s"),
-            )
-            self._replace_client(deployment.name, client)
-            deployment.capabilities = started.capabilities
-            deployment.replica.pid = started.pid
-            deployment.replica.became("ready", client)
-
-        def on_ended(cause: str) -> None:
-            deployment.replica.restarts += 1
-            deployment.replica.pid = None
-            # A model that never ran will hardly run next time; one that did is coming back.
-            state = "failed" if deployment.capabilities is None else "starting"
-            deployment.replica.became(state, cause=cause)  # type: ignore[arg-type]
-
-        return WorkerSupervisor(
-            deployment.name,
-            plan.engine,
-            spec,
-            sockets=self._sockets,
-            on_started=on_started,
-            on_ended=on_ended,
-            max_waiting=settings.whole("max_waiting"),
-            memory_limit_bytes=settings.whole("memory_limit_mib") * MIB or None,
-        )
-
-    def _replace_client(self, name: str, client: UpstreamClient) -> None:
-        old = self._clients.get(name)
-        self._clients[name] = client
-        if old is not None:
-            task = asyncio.get_running_loop().create_task(old.aclose())
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+    def _use_table(self, table: Table) -> None:
+        self.gateway.table = table
 
 
-def declarations_of(config: ConfigFile) -> list[DeploymentDeclaration]:
-    """The deployments of a file; the starters when it declares none."""
-    return list(config.deployments) or starter_declarations()
+def _no_upstreams(_deployment: Deployment, _replica: Replica) -> Run:
+    raise ConfigurationError("Upstreams are not supported.")
+
+
+def _bounds(settings: Settings) -> Bounds:
+    return Bounds(
+        slots=settings.whole("slots"),
+        threads=settings.whole("threads") or _spare_threads(),
+        max_waiting=settings.whole("max_waiting"),
+        request_timeout_s=settings.number("request_timeout_s"),
+        worker_memory_bytes=settings.whole("memory_limit_mib") * MIB or None,
+        memory_budget_bytes=settings.whole("memory_budget_mib") * MIB or None,
+    )
 
 
 def _media_fetcher(settings: Settings) -> MediaFetcher | None:

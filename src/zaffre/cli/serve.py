@@ -5,6 +5,7 @@ import logging
 import os
 import socket
 import ssl
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -14,15 +15,19 @@ from zaffre import __version__
 from zaffre.asgi.serving import HttpServer, event_loop, server_config
 from zaffre.auth.keyfile import load_or_make_key
 from zaffre.auth.keys import HashedKey, KeyChain, hash_key
-from zaffre.boot import MIB, Plan, RunningGateway, declarations_of, make_plans
+from zaffre.boot import RunningGateway, locate, starter_plan
 from zaffre.cli.models import pull_with_progress
 from zaffre.config.file import ConfigFile, read_config
 from zaffre.config.settings import ConfigurationError, Settings, Value, load_settings
+from zaffre.core.plan import DeploymentPlan, Plan, ServingOptions
+from zaffre.core.principals import Principal
 from zaffre.registry.catalogue import catalogue
 from zaffre.registry.pull import has_other_card
 from zaffre.registry.store import ModelStore, default_home
-from zaffre.routing.table import Deployment
+from zaffre.routing.deployments import Deployment
 from zaffre.server.app import GatewayApp
+from zaffre.service.fleet import Key
+from zaffre.service.runs import MIB, Placement
 
 DRAIN_S = 10
 """How long requests in flight may take to end after a stop."""
@@ -61,9 +66,9 @@ def serve(  # noqa: PLR0913, PLR0917 - one parameter per flag
     _check_tls(settings)
     home = default_home(os.environ)
     store = ModelStore(home)
-    declarations = declarations_of(config)
-    _pull_missing(store, [declaration.model for declaration in declarations])
-    plans = make_plans(declarations, store, file.resolve().parent if file else Path.cwd())
+    plan = _plan_of(config, file.resolve().parent if file else Path.cwd())
+    _pull_missing(store, [deployment.model for deployment in plan.deployments])
+    placements = {deployment.key: locate(deployment, store) for deployment in plan.deployments}
     listener = _listen(settings.text("host"), settings.whole("port"))
     given = settings.values["key"]
     if given is not None:
@@ -71,21 +76,23 @@ def serve(  # noqa: PLR0913, PLR0917 - one parameter per flag
     else:
         kept, shown = load_or_make_key(home, renew=new_key)
     with asyncio.Runner(loop_factory=event_loop) as runner:
-        runner.run(_run(settings, config, plans, listener, kept, shown))
+        runner.run(_run(settings, store, plan, placements, listener, (kept, shown)))
 
 
 async def _run(
     settings: Settings,
-    config: ConfigFile,
-    plans: list[Plan],
+    store: ModelStore,
+    plan: Plan,
+    placements: Mapping[Key, Placement],
     listener: socket.socket,
-    kept: HashedKey,
-    shown: str | None,
+    keys: tuple[HashedKey, str | None],
 ) -> None:
-    running = RunningGateway(plans, config.defaults, settings)
+    kept, shown = keys
+    running = RunningGateway(settings, store, None)
     app = GatewayApp(
         running.gateway,
-        KeyChain([kept]),
+        _Door(KeyChain([kept])),
+        platform=running.platform,
         max_body_bytes=settings.whole("max_body_mib") * MIB,
         strict_versions=settings.text("api_version") == "strict",
     )
@@ -95,8 +102,10 @@ async def _run(
         scheme = "https" if settings.values["tls_cert"] else "http"
         url = f"{scheme}://{_reachable(settings.text('host'))}:{port}"
         print(f"Zaffre {__version__} listens on {url}", flush=True)
-        for plan in plans:
-            print(f"  loading {plan.declaration.name} on {plan.engine}: {plan.reason}", flush=True)
+        for deployment in running.fleet.running():
+            where = deployment.placement
+            name = deployment.deployment.full_name
+            print(f"  loading {name} on {where.engine}: {where.reason}", flush=True)
         tasks.append(asyncio.ensure_future(_greet(running, settings, url, shown)))
 
     server = HttpServer(
@@ -110,7 +119,7 @@ async def _run(
         ),
         on_listening,
     )
-    running.start()
+    running.start(plan, placements)
     try:
         await server.serve(sockets=[listener])
     finally:
@@ -119,16 +128,27 @@ async def _run(
         await running.aclose()
 
 
+class _Door:
+    def __init__(self, keys: KeyChain) -> None:
+        self._keys = keys
+
+    async def identify(self, headers: Iterable[tuple[bytes, bytes]]) -> Principal:
+        name = self._keys.identify(headers).name
+        return Principal(name, permissions=frozenset({"call", "admin", "read_usage"}))
+
+
 async def _greet(running: RunningGateway, settings: Settings, url: str, key: str | None) -> None:
     """Say what came up, and what to type next."""
 
     def tell(deployment: Deployment) -> None:
-        state, cause = deployment.replica.state, deployment.replica.cause
-        print(f"  {deployment.name}: {state} {cause}".rstrip(), flush=True)
+        print(
+            f"  {deployment.full_name}: {deployment.state} {deployment.cause}".rstrip(), flush=True
+        )
 
     await running.all_ready(tell)
     print(_key_text(settings, key), flush=True)
-    chat = next((d for d in running.deployments if "chat" in d.card.operations), None)
+    every = [running.deployment for running in running.fleet.running()]
+    chat = next((d for d in every if "chat" in d.card.operations), None)
     if chat is not None:
         print(_snippets(url, key or "$ZAFFRE_KEY", key or ""), flush=True)
     print("Ready. Press Ctrl-C to stop.", flush=True)
@@ -168,6 +188,25 @@ Or in Python (pip install azure-ai-inference):
     answer = client.complete(messages=[UserMessage("Write one sentence about the sea.")])
     print(answer.choices[0].message.content)
 """
+
+
+def _plan_of(config: ConfigFile, base: Path) -> Plan:
+    """The plan of a file; the starters when it declares none."""
+    if not config.deployments:
+        return starter_plan()
+    deployments = tuple(
+        DeploymentPlan(
+            name=d.name,
+            model=f"path:{base / Path(d.model[5:]).expanduser()}"
+            if d.model.startswith("path:")
+            else d.model,
+            serving=ServingOptions(
+                engine=d.engine, options=d.options, slots=d.slots, threads=d.threads
+            ),
+        )
+        for d in config.deployments
+    )
+    return Plan(deployments=deployments, defaults=config.defaults)  # type: ignore[arg-type]
 
 
 def _check_tls(settings: Settings) -> None:

@@ -92,6 +92,14 @@ SETTINGS: tuple[Setting, ...] = (
         "Bound on each worker's address space, in MiB; 0 means none.",
         minimum=0,
     ),
+    Setting(
+        "memory_budget_mib",
+        int,
+        0,
+        "What all models together may hold, in MiB: those that were used longest ago are unloaded"
+        " for others, never in mid-request; 0 means no bound.",
+        minimum=0,
+    ),
     Setting("log_level", str, "info", "How much to log.", choices=("debug", "info", "warning")),
 )
 

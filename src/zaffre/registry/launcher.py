@@ -8,7 +8,8 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from zaffre.core.capabilities import Capabilities
@@ -16,6 +17,9 @@ from zaffre.core.engine import EngineSpec, WorkerReport, WorkerSpec
 from zaffre.core.errors import EngineFailed
 from zaffre.wire import codec
 
+MAX_LOG_LINES = 1000
+MAX_LINE_BYTES = 16 * 1024
+MAX_REPORT_BYTES = 1024 * 1024
 START_TIMEOUT_S = 600.0
 """Loading tens of gigabytes from a slow disk takes minutes."""
 STOP_TIMEOUT_S = 12.0
@@ -72,8 +76,13 @@ class WorkerSupervisor:
         on_ended: Callable[[str], None],
         max_waiting: int = 256,
         memory_limit_bytes: int | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._name, self._engine, self._spec = name, engine, spec
+        self._environment = {**os.environ, **(environment or {})}
+        self._process: asyncio.subprocess.Process | None = None
+        self.log: deque[str] = deque(maxlen=MAX_LOG_LINES)
+        """The last lines that the worker wrote to its standard error, over all its lives."""
         self._sockets = sockets
         self._on_started, self._on_ended = on_started, on_ended
         self._max_waiting = max_waiting
@@ -90,6 +99,11 @@ class WorkerSupervisor:
             return
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+
+    def kill(self) -> None:
+        """End the worker now, whatever it is doing; it is started again."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
 
     async def _keep_running(self) -> None:
         loop = asyncio.get_running_loop()
@@ -122,8 +136,13 @@ class WorkerSupervisor:
             "zaffre.worker",
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            limit=MAX_REPORT_BYTES,
             start_new_session=True,
+            env=self._environment,
         )
+        self._process = process
+        relay = asyncio.ensure_future(self._relay_log(process))
         try:
             report = await self._await_report(process, spec)
             if report.capabilities is None:
@@ -133,6 +152,19 @@ class WorkerSupervisor:
             return f"It ended ({_ending(await process.wait())})."
         finally:
             await asyncio.shield(_end(process))
+            relay.cancel()  # a process below the worker may hold the pipe open a while longer
+
+    async def _relay_log(self, process: asyncio.subprocess.Process) -> None:
+        """Pass on what the worker writes, and keep its end."""
+        if process.stderr is None:
+            return
+        # Pieces, not lines: a library may write megabytes without a line's end.
+        rest = b""
+        while piece := await process.stderr.read(MAX_LINE_BYTES):
+            sys.stderr.buffer.write(piece)
+            sys.stderr.flush()
+            *lines, rest = (rest + piece)[-2 * MAX_LINE_BYTES :].split(b"\n")
+            self.log.extend(line.decode(errors="replace") for line in lines)
 
     async def _await_report(
         self, process: asyncio.subprocess.Process, spec: WorkerSpec

@@ -3,6 +3,10 @@
 import asyncio
 import logging
 import uuid
+from collections.abc import Iterable
+from typing import Protocol
+
+from msgspec import structs
 
 from zaffre.asgi.exchange import (
     JSON,
@@ -16,23 +20,34 @@ from zaffre.asgi.exchange import (
     run_until_disconnect,
     send_whole,
 )
-from zaffre.auth.keys import KeyChain
+from zaffre.auth import policy
 from zaffre.core.errors import (
     BodyTooLarge,
     InvalidRequest,
     MethodNotAllowed,
     ZaffreError,
 )
+from zaffre.core.principals import Principal
+from zaffre.server.admin import ADMIN, AdminRoutes
 from zaffre.server.dialects.common import ErrorStyle
 from zaffre.server.openapi import make_document
 from zaffre.server.request import Request, read_request
 from zaffre.server.routes import Handler, Routes
 from zaffre.service.gateway import Gateway
+from zaffre.service.platform import Platform
 from zaffre.wire import codec
 
 BODY_TIMEOUT_S = 60.0
 """For a whole request body; 32 MiB take 6 s at 50 Mbit/s."""
+ENDPOINTS = "/endpoints/"
 log = logging.getLogger("zaffre.server")
+
+
+class Doorkeeper(Protocol):
+    """Knows the callers."""
+
+    async def identify(self, headers: Iterable[tuple[bytes, bytes]]) -> Principal:
+        """Whoever shows a valid credential. Raises `Unauthenticated`."""
 
 
 class GatewayApp:
@@ -41,17 +56,20 @@ class GatewayApp:
     def __init__(
         self,
         gateway: Gateway,
-        keys: KeyChain,
+        door: Doorkeeper,
         *,
+        platform: Platform,
         max_body_bytes: int,
         strict_versions: bool = False,
         body_timeout_s: float = BODY_TIMEOUT_S,
     ) -> None:
         self._gateway = gateway
-        self._keys = keys
+        self._door = door
+        self._platform = platform
         self._max_body_bytes = max_body_bytes
         self._body_timeout_s = body_timeout_s
         self._routes = Routes(gateway, strict_versions=strict_versions)
+        self._admin = AdminRoutes(platform)
         self._own: dict[str, Handler] = {
             "/health/replicas": self._replicas,
             "/openapi.json": self._openapi,
@@ -61,10 +79,10 @@ class GatewayApp:
         """Answer one request. Whatever goes wrong leaves in the dialect's own form."""
         if scope["type"] != "http":
             return
-        request = read_request(scope, str(uuid.uuid4()))
+        request, conflict = self._scoped(read_request(scope, str(uuid.uuid4())))
         answer = _Answer(send, request, self._routes.style(request))
         try:
-            handle, request = self._find(request, scope)
+            handle, request = await self._find(request, scope, conflict)
             body = await self._read_body(request, receive)
             await run_until_disconnect(receive, handle(request, body, answer.send))
         except ClientDisconnectedError:
@@ -81,13 +99,33 @@ class GatewayApp:
                 ZaffreError(f"Internal error; the server's log has it as {request.id}.")
             )
 
-    def _find(self, request: Request, scope: Scope) -> tuple[Handler, Request]:
+    def _scoped(self, request: Request) -> tuple[Request, ZaffreError | None]:
+        """The request with its endpoint, where path or host name have one; or why it cannot be."""
+        host = (request.header(b"host") or "").partition(":")[0]
+        endpoint = self._gateway.table.endpoint_of_host(host) if host else None
+        if not request.path.startswith(ENDPOINTS):
+            return structs.replace(request, endpoint=endpoint), None
+        name, _, rest = request.path.removeprefix(ENDPOINTS).partition("/")
+        if endpoint is not None and endpoint.lower() != name.lower():
+            conflict = InvalidRequest(f"Host '{host}' is endpoint '{endpoint}', the path another.")
+            return request, conflict
+        return structs.replace(request, endpoint=name, path=f"/{rest}"), None
+
+    async def _find(
+        self, request: Request, scope: Scope, conflict: ZaffreError | None
+    ) -> tuple[Handler, Request]:
         if request.path == "/health":  # open: load balancers have no key, and some ask with HEAD
             if request.method not in ("GET", "HEAD"):
                 raise MethodNotAllowed(request.method, ["GET", "HEAD"])
             return self._health, request
         # First who calls, then what: strangers learn nothing about the routes.
-        self._keys.identify(scope["headers"])
+        principal = await self._door.identify(scope["headers"])
+        if conflict is not None:
+            raise conflict
+        request = structs.replace(request, principal=principal)
+        if request.path.startswith(ADMIN):
+            policy.check(principal, "admin")
+            return self._admin.find(request), request
         own = self._own.get(request.path)
         if own is None:
             return self._routes.find(request)
@@ -114,12 +152,13 @@ class GatewayApp:
         await send_whole(send, 200, [JSON, *request.answer_headers()], b'{"status":"ok"}')
 
     async def _replicas(self, request: Request, _body: bytes, send: Send) -> None:
-        statuses = await self._gateway.statuses()
-        body = codec.encode({"replicas": statuses})
+        policy.check(request.principal, "admin")
+        body = codec.encode({"replicas": await self._platform.replicas()})
         await send_whole(send, 200, [JSON, *request.answer_headers()], body)
 
     async def _openapi(self, request: Request, _body: bytes, send: Send) -> None:
-        body = codec.encode(make_document(self._gateway.table))
+        listed = self._gateway.listed(request.context(""), request.endpoint)
+        body = codec.encode(make_document(listed))
         await send_whole(send, 200, [JSON, *request.answer_headers()], body)
 
 

@@ -1,11 +1,12 @@
 """The OpenAPI 3.1 document: generated from the wire's structs and the deployments' capabilities."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from zaffre import __version__
-from zaffre.routing.table import Table
+from zaffre.routing.deployments import Deployment
 from zaffre.server.routes import AZURE_MOUNTS
 from zaffre.wire import codec
 from zaffre.wire.chat import ChatRequest, ChatResponse
@@ -34,15 +35,15 @@ _READS: tuple[tuple[str, str, type], ...] = (
 _STREAMED = ("chat", "complete")
 
 
-def make_document(table: Table) -> dict[str, Any]:
-    """The document for the deployments in `table`, as plain JSON values."""
+def make_document(listed: Sequence[tuple[str, Deployment]]) -> dict[str, Any]:
+    """The document for the deployments in `listed`, by name, as plain JSON values."""
     kinds = [k for row in _OPERATIONS for k in row[3:]] + [k for *_, k in _READS] + [AzureErrorBody]
     schemas, components = msgspec.json.schema_components(kinds, ref_template=_REF)
     refs = dict(zip(kinds, schemas, strict=True))
     paths: dict[str, Any] = {}
     for path, operation, summary, request, response in _OPERATIONS:
         paths[path] = {
-            "post": _post(table, operation, summary, refs[request], refs[response], refs)
+            "post": _post(listed, operation, summary, refs[request], refs[response], refs)
         }
     for path, summary, response in _READS:
         paths[path] = {"get": _get(path, summary, refs[response], refs)}
@@ -63,7 +64,7 @@ def make_document(table: Table) -> dict[str, Any]:
 
 
 def _post(
-    table: Table,
+    listed: Sequence[tuple[str, Deployment]],
     operation: str,
     summary: str,
     request: dict[str, Any],
@@ -71,8 +72,8 @@ def _post(
     refs: dict[type, dict[str, Any]],
 ) -> dict[str, Any]:
     models = {
-        d.name: codec.plain(d.capabilities)
-        for d in table
+        name: codec.plain(d.capabilities)
+        for name, d in listed
         if operation in d.card.operations and d.capabilities is not None
     }
     content: dict[str, Any] = {"application/json": {"schema": response}}

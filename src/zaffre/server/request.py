@@ -6,8 +6,11 @@ from urllib.parse import parse_qs
 from msgspec import Struct
 
 from zaffre.asgi.exchange import Scope
+from zaffre.core.context import Context
+from zaffre.core.principals import Principal
 
 _ECHOABLE = re.compile(rb"[\x21-\x7e]{1,256}")
+NOBODY = Principal("nobody", permissions=frozenset())
 MAX_QUERY_FIELDS = 100
 """What comes after these is not read."""
 
@@ -23,6 +26,14 @@ class Request(Struct, frozen=True, kw_only=True):
     """Names in lower case; of a repeated header the first value."""
     path_name: str | None = None
     """The deployment or model that the path names."""
+    endpoint: str | None = None
+    """The endpoint that the path or the host name names; `path` is what comes behind it."""
+    principal: Principal = NOBODY
+    """Who calls, once the door has been passed."""
+
+    def context(self, dialect: str, body: bytes = b"", *, stream: bool = False) -> Context:
+        """What the service needs to know besides the call."""
+        return Context(self.id, self.principal, dialect, len(body), stream)
 
     def header(self, name: bytes) -> str | None:
         """A header's value, without surrounding white space; None when absent or empty."""

@@ -1,9 +1,17 @@
 """What the gateway can do: chat, complete, embed, describe. Reads like the story of a request."""
 
-from contextlib import aclosing
+import asyncio
+import logging
+import random
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 
 from msgspec import Struct, structs
 
+from zaffre.auth import policy
+from zaffre.auth.policy import Place, judge
+from zaffre.core.answers import gather
 from zaffre.core.calls import (
     ChatCall,
     CompletionCall,
@@ -11,115 +19,210 @@ from zaffre.core.calls import (
     GenerationCall,
     ImageEmbedCall,
     Operation,
+    TextPart,
+    UserMessage,
 )
 from zaffre.core.capabilities import Capabilities, check
 from zaffre.core.cards import ModelCard
 from zaffre.core.client import ModelClient
-from zaffre.core.deltas import Deltas, Embeddings
-from zaffre.core.engine import Health
-from zaffre.core.errors import EngineFailed, ModelUnreachable, ZaffreError
+from zaffre.core.context import Context
+from zaffre.core.deltas import Deltas, Embeddings, Usage
+from zaffre.core.errors import EngineFailed, ModelContainerFailed, ModelUnreachable, ZaffreError
 from zaffre.core.media import MediaFetcher
-from zaffre.routing.replicas import ready_client, successor
-from zaffre.routing.table import Deployment, Selector, Table
+from zaffre.core.principals import Principal
+from zaffre.routing.deployments import Deployment
+from zaffre.routing.replicas import Replica
+from zaffre.routing.table import Draw, Endpoint, Permitted, Route, Selector, Table, Target
 from zaffre.service.media import with_media
 
+MAX_MIRRORED = 64
+"""Copies on their way at a time; when there are more, a call is not copied."""
+AFFINITY_CHARACTERS = 256
+"""Calls whose first messages begin with the same so many characters share a prefix cache."""
+log = logging.getLogger("zaffre.gateway")
 
-class ReplicaStatus(Struct, frozen=True):
-    """What operators see of a replica."""
 
-    deployment: str
-    engine: str
-    state: str
-    pid: int | None
-    """The worker process, on this machine."""
-    active: int
-    waiting: int
-    calls: int
-    restarts: int
-    cause: str
+class Generation(Struct, frozen=True):
+    """An answer under way."""
+
+    deltas: Deltas
 
 
 class Gateway:
-    """The use cases over one table of deployments."""
+    """The use cases over one table. `draw` gives points in [0, 1) for traffic."""
 
-    def __init__(self, table: Table, media: MediaFetcher | None = None) -> None:
+    def __init__(
+        self,
+        table: Table,
+        media: MediaFetcher | None = None,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
         self.table = table
+        """Replaced whole when the plan changes; calls under way keep their route."""
         self._media = media
+        self._draw = draw
+        self._mirrored: set[asyncio.Task[None]] = set()
 
-    def choose(self, selector: Selector, operation: Operation) -> Deployment:
-        """The deployment that will answer; see `Table.resolve`."""
-        return self.table.resolve(selector, operation)
+    def choose(self, context: Context, selector: Selector, operation: Operation) -> Route:
+        """The route of a request; see `Table.resolve`. Permission is asked of the result."""
+        draw = Draw(self._draw(), self._draw())
+        route = self.table.resolve(selector, operation, draw, _permitted(context.principal))
+        place = _place(route.endpoint, route.deployment)
+        policy.check(context.principal, "call", place, operation)
+        return route
 
-    async def generate(
-        self, deployment: Deployment, call: ChatCall | CompletionCall, *, stream: bool
-    ) -> Deltas:
-        """The deltas of `call` on `deployment`.
+    def describe(self, context: Context, selector: Selector) -> tuple[str, Deployment]:
+        """The name and deployment that `/info` tells about; see `Table.describe`."""
+        return self.table.describe(selector, _permitted(context.principal))
 
-        The caller closes the iterator; that cancels the generation and frees its slot.
-        """
-        replica = deployment.replica
-        with replica.borrowed():
-            client = await ready_client(replica)
+    def listed(self, context: Context, endpoint: str | None = None) -> list[tuple[str, Deployment]]:
+        """The names that the caller can use as `model`."""
+        return self.table.listed(endpoint, _permitted(context.principal))
+
+    @asynccontextmanager
+    async def generating(
+        self, context: Context, route: Route, call: GenerationCall
+    ) -> AsyncIterator[Generation]:
+        """Run `call` on `route`; leaving the context stops the generation and frees its slot."""
+        self._mirror(context, route, call)
+        async with aclosing(self._answer(context, route, call)) as deltas:
+            yield Generation(deltas)
+
+    async def embed(
+        self, context: Context, route: Route, call: EmbedCall | ImageEmbedCall
+    ) -> Embeddings:
+        """The vectors of `call` on `route`."""
+        self._mirror(context, route, call)
+        return await self._vectors(route, call)
+
+    async def aclose(self) -> None:
+        """End the copies that are still on their way."""
+        for task in self._mirrored:
+            task.cancel()
+        await asyncio.gather(*self._mirrored, return_exceptions=True)
+
+    async def _answer(self, context: Context, route: Route, call: GenerationCall) -> Deltas:
+        deployment = route.deployment
+        affinity = _affinity(deployment, call)
+        with deployment.admitted(), _told_as(route):
+            await deployment.ready_replica(affinity)
             check(call, _capabilities(deployment))
             call = _with_recommended(call, deployment.card)
             if isinstance(call, ChatCall):
                 call = await with_media(call, self._media)
+            replica, client = await deployment.ready_replica(affinity)
             try:
-                async with aclosing(_run(client, call, stream=stream)) as deltas:
+                async with aclosing(_run(replica, client, call, stream=context.stream)) as deltas:
                     async for delta in deltas:
                         yield delta
                 return
             except ModelUnreachable:  # nothing has reached it, so nothing is done twice
-                client = await successor(replica, client)
-            async with aclosing(_run(client, call, stream=stream)) as deltas:
+                replica, client = await deployment.successor(client, affinity)
+            async with aclosing(_run(replica, client, call, stream=context.stream)) as deltas:
                 async for delta in deltas:
                     yield delta
 
-    async def embed(self, deployment: Deployment, call: EmbedCall | ImageEmbedCall) -> Embeddings:
-        """The vectors of `call` on `deployment`."""
-        replica = deployment.replica
-        with replica.borrowed():
-            client = await ready_client(replica)
+    async def _vectors(self, route: Route, call: EmbedCall | ImageEmbedCall) -> Embeddings:
+        deployment = route.deployment
+        with deployment.admitted(), _told_as(route):
+            replica, client = await deployment.ready_replica()
             check(call, _capabilities(deployment))
             try:
-                return await _vectors(client, call)
+                return await _embed(replica, client, call)
             except ModelUnreachable:
-                return await _vectors(await successor(replica, client), call)
+                replica, client = await deployment.successor(client)
+                return await _embed(replica, client, call)
 
-    async def statuses(self) -> list[ReplicaStatus]:
-        """All replicas, with what their engines say of themselves."""
-        return [await self._status(deployment) for deployment in self.table]
+    def _mirror(
+        self, context: Context, route: Route, call: GenerationCall | EmbedCall | ImageEmbedCall
+    ) -> None:
+        """Send a copy to the mirror, if there is one; nobody waits for it."""
+        if route.mirror is None or len(self._mirrored) >= MAX_MIRRORED:
+            return
+        copy = Route(route.mirror, route.endpoint, reason="mirror")
+        task = asyncio.get_running_loop().create_task(self._run_copy(context, copy, call))
+        self._mirrored.add(task)
+        task.add_done_callback(self._mirrored.discard)
 
-    async def _status(self, deployment: Deployment) -> ReplicaStatus:
-        replica, health = deployment.replica, Health()
-        if replica.client is not None:
-            try:
-                health = await replica.client.health()
-            except ZaffreError:  # it is on its way down; its supervisor will say so
-                health = Health()
-        return ReplicaStatus(
-            deployment.name,
-            deployment.engine,
-            replica.state,
-            replica.pid,
-            health.active,
-            health.waiting,
-            replica.calls,
-            replica.restarts,
-            replica.cause,
-        )
-
-
-def _run(client: ModelClient, call: GenerationCall, *, stream: bool) -> Deltas:
-    if isinstance(call, ChatCall):
-        return client.chat(call, stream=stream)
-    return client.complete(call, stream=stream)
+    async def _run_copy(
+        self, context: Context, route: Route, call: GenerationCall | EmbedCall | ImageEmbedCall
+    ) -> None:
+        try:
+            if isinstance(call, EmbedCall | ImageEmbedCall):
+                await self._vectors(route, call)
+            else:
+                async with aclosing(self._answer(context, route, call)) as deltas:
+                    await gather(deltas)
+        except ZaffreError as error:  # the copy's trouble is nobody's but the operator's
+            log.info("%s mirrored to %s: %s", context.id, route.deployment.full_name, error.message)
 
 
-async def _vectors(client: ModelClient, call: EmbedCall | ImageEmbedCall) -> Embeddings:
-    if isinstance(call, EmbedCall):
-        return await client.embed(call)
-    return await client.embed_images(call)
+@contextmanager
+def _told_as(route: Route) -> Iterator[None]:
+    """Failures behind a managed endpoint have a class, and so a status, of their own."""
+    try:
+        yield
+    except EngineFailed as error:
+        if route.endpoint is None or route.endpoint.plan.kind != "managed":
+            raise
+        raise ModelContainerFailed.restore(error) from error
+
+
+async def _run(
+    replica: Replica, client: ModelClient, call: GenerationCall, *, stream: bool
+) -> Deltas:
+    with replica.borrowed():
+        if isinstance(call, ChatCall):
+            deltas = client.chat(call, stream=stream)
+        else:
+            deltas = client.complete(call, stream=stream)
+        async with aclosing(deltas):
+            async for delta in deltas:
+                if isinstance(delta, Usage):
+                    replica.tokens += delta.completion_tokens
+                yield delta
+
+
+async def _embed(
+    replica: Replica, client: ModelClient, call: EmbedCall | ImageEmbedCall
+) -> Embeddings:
+    with replica.borrowed():
+        if isinstance(call, EmbedCall):
+            vectors = await client.embed(call)
+        else:
+            vectors = await client.embed_images(call)
+        replica.tokens += vectors.usage.prompt_tokens
+        return vectors
+
+
+def _permitted(principal: Principal) -> Permitted:
+    """What `principal` may know of, as a test on targets of the table."""
+
+    def may_see(target: Target, deployment: Deployment) -> bool:
+        endpoint = target if isinstance(target, Endpoint) else None
+        return judge(principal, "call", _place(endpoint, deployment)) in ("yes", "credential")
+
+    return may_see
+
+
+def _place(endpoint: Endpoint | None, deployment: Deployment) -> Place:
+    return Place(
+        deployment=deployment.name,
+        model=deployment.card.name,
+        endpoint=endpoint.name if endpoint else None,
+        auth_mode=endpoint.plan.auth_mode if endpoint else None,
+    )
+
+
+def _affinity(deployment: Deployment, call: GenerationCall) -> int:
+    """The same number for calls that begin alike, and so share what is cached of their prefix."""
+    if len(deployment.replicas) < 2:
+        return 0
+    first = call.prompts[0] if isinstance(call, CompletionCall) else call.messages[0]
+    if isinstance(first, UserMessage):
+        first = next((part.text for part in first.parts if isinstance(part, TextPart)), "")
+    start = str(getattr(first, "text", first))[:AFFINITY_CHARACTERS]
+    return zlib.crc32(start.encode(errors="replace")) or 1
 
 
 def _with_recommended(call: GenerationCall, card: ModelCard) -> GenerationCall:

@@ -5,20 +5,28 @@ import pytest
 from zaffre.core.calls import OPERATIONS, Operation
 from zaffre.core.cards import ModelCard
 from zaffre.core.errors import NoModel, OperationNotSupported, UnknownModel
-from zaffre.routing.replicas import Replica
-from zaffre.routing.table import Deployment, Selector, Table
+from zaffre.core.plan import DeploymentPlan
+from zaffre.routing.deployments import Deployment
+from zaffre.routing.table import Draw, Selector, Table
+
+FIRST = Draw(0, 0)
 
 
 def deployment(name: str, *operations: Operation) -> Deployment:
     card = ModelCard(name=f"{name}-model", format="echo", operations=operations)
-    return Deployment(name, card, "echo", Replica(name, max_calls=1), 0)
+    plan = DeploymentPlan(name=name, model="echo")
+    return Deployment(plan, card, "echo", max_calls=1, created=0)
+
+
+def resolve(table: Table, selector: Selector, operation: Operation) -> Deployment:
+    return table.resolve(selector, operation, FIRST).deployment
 
 
 CHAT = deployment("Talker", "chat", "complete")
 OTHER = deployment("other", "chat")
 VECTORS = deployment("vectors", "embed")
 IMAGES = deployment("images", "embed", "embed_images")
-TABLE = Table([CHAT, OTHER, VECTORS, IMAGES], {"chat": "OTHER"})
+TABLE = Table([CHAT, OTHER, VECTORS, IMAGES], defaults={"chat": "OTHER"})
 
 
 @pytest.mark.parametrize(
@@ -42,7 +50,7 @@ TABLE = Table([CHAT, OTHER, VECTORS, IMAGES], {"chat": "OTHER"})
 def test_the_first_name_that_is_there_counts(
     selector: Selector, operation: Operation, expected: Deployment
 ):
-    assert TABLE.resolve(selector, operation) is expected
+    assert resolve(TABLE, selector, operation) is expected
 
 
 @pytest.mark.parametrize(
@@ -52,7 +60,7 @@ def test_the_first_name_that_is_there_counts(
 )
 def test_another_name_is_unknown(selector: Selector):
     with pytest.raises(UnknownModel):
-        TABLE.resolve(selector, "chat")
+        resolve(TABLE, selector, "chat")
     with pytest.raises(UnknownModel):
         TABLE.describe(selector)
 
@@ -60,44 +68,45 @@ def test_another_name_is_unknown(selector: Selector):
 @pytest.mark.parametrize(("name", "operation"), [("talker", "embed"), ("vectors", "chat")])
 def test_a_named_model_without_the_operation_is_not_passed_over(name: str, operation: Operation):
     with pytest.raises(OperationNotSupported, match="not found"):
-        TABLE.resolve(Selector(model=name), operation)
+        resolve(TABLE, Selector(model=name), operation)
 
 
 def test_an_operation_that_nobody_can_do_is_not_found():
     table = Table([CHAT, OTHER])
     with pytest.raises(OperationNotSupported, match="not found") as refused:
-        table.resolve(Selector(), "embed")
+        resolve(table, Selector(), "embed")
     assert refused.value.message.endswith("which supports: chat, complete.")
 
 
 def test_one_model_answers_to_any_name_but_not_as_any_deployment():
     table = Table([VECTORS])
     for selector in (Selector(), Selector(model="gpt-4"), Selector(mesh_model="ada")):
-        assert table.resolve(selector, "embed") is VECTORS
-        assert table.describe(selector) is VECTORS
+        assert resolve(table, selector, "embed") is VECTORS
+        assert table.describe(selector) == ("vectors", VECTORS)
         with pytest.raises(OperationNotSupported):
-            table.resolve(selector, "chat")
+            resolve(table, selector, "chat")
     with pytest.raises(UnknownModel):
-        table.resolve(Selector(deployment="blue"), "embed")
+        resolve(table, Selector(deployment="blue"), "embed")
 
 
 def test_without_models_there_is_none_to_answer():
     table = Table([])
     for operation in OPERATIONS:
         with pytest.raises(NoModel):
-            table.resolve(Selector(), operation)
+            resolve(table, Selector(), operation)
         with pytest.raises(UnknownModel):
-            table.resolve(Selector(model="a"), operation)
+            resolve(table, Selector(model="a"), operation)
     with pytest.raises(NoModel):
         table.describe(Selector())
 
 
 def test_info_is_about_the_first_default_or_the_first_of_all():
-    assert TABLE.describe(Selector()) is OTHER
-    assert TABLE.describe(Selector(model="Vectors")) is VECTORS
-    assert Table([CHAT, OTHER]).describe(Selector()) is CHAT
-    assert Table([CHAT, VECTORS], {"embed": "vectors"}).describe(Selector()) is VECTORS
+    assert TABLE.describe(Selector()) == ("other", OTHER)
+    assert TABLE.describe(Selector(model="Vectors")) == ("vectors", VECTORS)
+    assert Table([CHAT, OTHER]).describe(Selector()) == ("Talker", CHAT)
+    table = Table([CHAT, VECTORS], defaults={"embed": "vectors"})
+    assert table.describe(Selector()) == ("vectors", VECTORS)
 
 
 def test_deployments_are_listed_as_they_were_declared():
-    assert list(TABLE) == [CHAT, OTHER, VECTORS, IMAGES]
+    assert list(TABLE.deployments()) == [CHAT, OTHER, VECTORS, IMAGES]

@@ -2,11 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from zaffre.asgi.exchange import Message
-from zaffre.auth.keys import KeyChain, hash_key
 from zaffre.core.calls import (
     OPERATIONS,
     ChatCall,
@@ -18,10 +17,16 @@ from zaffre.core.capabilities import GENERATION_PARAMETERS, Capabilities
 from zaffre.core.cards import ModelCard
 from zaffre.core.deltas import Delta, Deltas, Embeddings, Usage
 from zaffre.core.engine import Health
+from zaffre.core.plan import DeploymentPlan
+from zaffre.core.principals import Principal
+from zaffre.routing.deployments import Deployment
 from zaffre.routing.replicas import Replica
-from zaffre.routing.table import Deployment, Table
+from zaffre.routing.table import Table
 from zaffre.server.app import GatewayApp
+from zaffre.service.fleet import Fleet
 from zaffre.service.gateway import Gateway
+from zaffre.service.platform import Platform
+from zaffre.service.runs import Bounds
 
 KEY = b"a-key"
 CHAT = b'{"messages":[{"role":"user","content":"hi"}]}'
@@ -66,9 +71,17 @@ class Exchange:
         return b"".join(message["body"] for message in self.sent[1:])
 
 
+class OpenDoor:
+    """Everybody may do everything."""
+
+    async def identify(self, headers: Iterable[tuple[bytes, bytes]]) -> Principal:
+        return Principal("test", permissions=frozenset({"call", "admin", "read_usage"}))
+
+
 def app(gateway: Gateway, **options: Any) -> GatewayApp:
-    keys = KeyChain([hash_key("test", KEY.decode())])
-    return GatewayApp(gateway, keys, max_body_bytes=1000, **options)
+    fleet = Fleet(Bounds(), upstream_run=None, on_table=None)  # type: ignore[arg-type]
+    platform = Platform(fleet, None, None)  # type: ignore[arg-type]
+    return GatewayApp(gateway, OpenDoor(), platform=platform, max_body_bytes=1000, **options)
 
 
 class Speaker:
@@ -98,12 +111,15 @@ class Speaker:
 def speaking(*deltas: Delta) -> Gateway:
     """A gateway with one model, which says `deltas`."""
     card = ModelCard(name="m", format="echo", operations=OPERATIONS)
-    replica = Replica("m", max_calls=9)
-    replica.became("ready", Speaker(deltas))
     able = Capabilities(
         model="m",
         engine="e",
         operations=frozenset(OPERATIONS),
         parameters=GENERATION_PARAMETERS,
     )
-    return Gateway(Table([Deployment("m", card, "echo", replica, 0, able)]))
+    plan = DeploymentPlan(name="m", model="m")
+    deployment = Deployment(plan, card, "echo", max_calls=9, created=0)
+    replica = Replica("m", deployment.changed)
+    deployment.replicas.append(replica)
+    replica.serves(Speaker(deltas), able)
+    return Gateway(Table([deployment]))

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from zaffre.core import errors
+from zaffre.core.metering import RateLimits
+from zaffre.core.safety import Screened
 from zaffre.server.dialects.azure_errors import MAX_MESSAGE, AzureErrorStyle
 
 STYLE = AzureErrorStyle()
@@ -25,7 +27,15 @@ STATUS = {
     errors.UnsupportedParameter(("a",), 1, "No."): 422,
     errors.OutOfRange(("a",), 1, "No."): 422,
     errors.Overloaded("Full.", retry_after_s=7): 429,
+    errors.QuotaExceeded("Used up.", 9, limit="tokens_per_day", rates=RateLimits()): 429,
+    errors.RequestAboveQuota(9, 5, "minute"): 400,
+    errors.MeteringUnavailable("The disk is full."): 503,
+    errors.ContentFiltered(Screened()): 400,
+    errors.NoTraffic("shop"): 404,
+    errors.PermissionDenied("Not for you."): 401,
+    errors.Conflict("Take its traffic first."): 409,
     errors.EngineFailed("Broke."): 500,
+    errors.ModelContainerFailed("Broke."): 424,
     errors.ZaffreError("Bug."): 500,
     errors.ModelUnavailable("Starting.", retry_after_s=5): 503,
     errors.ModelUnreachable("Gone.", retry_after_s=5): 503,

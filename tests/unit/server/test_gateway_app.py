@@ -85,8 +85,9 @@ async def test_who_leaves_before_the_body_is_whole_gets_no_answer(gateway: Gatew
 
 
 async def test_a_model_that_does_not_run_is_unavailable(gateway: Gateway):
-    (deployment,) = gateway.table
-    deployment.replica.became("failed")
+    (deployment,) = gateway.table.deployments()
+    deployment.replicas[0].capabilities = None  # it has never run
+    deployment.replicas[0].ended("It has no file.")
     exchange = Exchange("POST", "/chat/completions", CHAT)
     await app(gateway)(exchange.scope, exchange.receive_whole, exchange.send)
     assert exchange.answer[0] == 503

@@ -1,12 +1,11 @@
 """What errors look like in the Azure AI Model Inference dialect (contract, section 8)."""
 
-import re
 import reprlib
 
 from msgspec import UNSET
 
 from zaffre.core import errors as core
-from zaffre.server.dialects.common import Headers
+from zaffre.server.dialects.common import Headers, container_headers
 from zaffre.wire import codec, sse
 from zaffre.wire.errors import AzureErrorBody, ErrorDetail, ErrorItem, StreamErrorBody
 
@@ -23,6 +22,7 @@ _STATUS: dict[type[core.ZaffreError], int] = {
     core.Conflict: 409,
     core.Overloaded: 429,
     core.ModelUnavailable: 503,
+    core.MeteringUnavailable: 503,
     # Azure's managed endpoints say 408; unlike 504, clients do not repeat it three times.
     core.ModelTimeout: 408,
     core.ModelContainerFailed: 424,
@@ -34,7 +34,6 @@ MAX_SHOWN = 256
 """Characters of an offending value that are shown again."""
 MAX_MESSAGE = 4096
 """Characters of a message: names in it are the client's, and can be as long as its body."""
-_UNPRINTABLE = re.compile(r"[^ -~]")
 _PLACES = {"api-version": "query", "extra-parameters": "header"}
 """Parameters that are not in the body."""
 
@@ -78,15 +77,6 @@ def render(error: core.ZaffreError) -> tuple[int, Headers, bytes]:
     if isinstance(error, core.ModelContainerFailed):
         headers.extend(container_headers(error))
     return status, headers, codec.encode(body)
-
-
-def container_headers(error: core.ModelContainerFailed) -> Headers:
-    """What a managed endpoint says about its model's failure (contract, section 8.2: 424)."""
-    reason = _UNPRINTABLE.sub("?", _cut(error.message, MAX_SHOWN)).encode("ascii")
-    return [
-        (b"ms-azureml-model-error-statuscode", b"500"),
-        (b"ms-azureml-model-error-reason", reason),
-    ]
 
 
 def render_event(error: core.ZaffreError) -> bytes:

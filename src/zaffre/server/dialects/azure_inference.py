@@ -3,17 +3,24 @@
 import re
 import time
 import uuid
-from contextlib import aclosing
 
 from msgspec import UNSET
 
 from zaffre.asgi.exchange import EVENT_STREAM, JSON, Send, send_stream, send_whole
 from zaffre.core.answers import gather
-from zaffre.core.calls import EmbedCall, ImageEmbedCall, Operation
+from zaffre.core.calls import Operation
+from zaffre.core.context import Context
+from zaffre.core.deltas import Embeddings
 from zaffre.core.errors import ExtraParameters, InvalidParameter, UnsupportedParameter
-from zaffre.routing.table import Deployment, Selector
+from zaffre.routing.table import Route, Selector
 from zaffre.server.dialects.azure_stream import AnswerHead, chat_frames, text_frames
-from zaffre.server.dialects.common import Read, unknown_keys, without_field
+from zaffre.server.dialects.common import (
+    SESSION_HEADER,
+    Read,
+    named_deployment,
+    unknown_keys,
+    without_field,
+)
 from zaffre.server.dialects.model_entries import model_entry, model_type
 from zaffre.server.request import Request
 from zaffre.service.gateway import Gateway
@@ -39,6 +46,8 @@ KNOWN_VERSIONS = (
     "2025-05-01-preview",
     "2025-05-15-preview",
 )
+DIALECT = "azure-inference"
+"""What the ledger calls it."""
 _VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(-preview)?|preview|latest|v1")
 DEFAULT_VERSION = "2024-05-01-preview"
 DEFAULT_COMPLETION_TOKENS = 256
@@ -114,18 +123,18 @@ class AzureInference:
         """POST /chat/completions."""
         version = self.check_version(request)
         parsed, extra = _read(request, body, ChatRequest, CHAT_FIELDS)
-        deployment = self._choose(request, parsed.model, "chat")
+        context = request.context(DIALECT, body, stream=bool(parsed.stream))
+        route = self._choose(request, context, parsed.model, "chat")
         call = read_chat(parsed, extra)
-        stream = bool(parsed.stream)
-        deltas = self._gateway.generate(deployment, call, stream=stream)
-        head = _head(deployment)
-        headers = _headers(request, deployment)
-        if stream:
-            frames = chat_frames(deltas, head, thoughts_apart=version >= "2025-04-01")
-            await send_stream(send, [EVENT_STREAM, *headers], frames)
-            return
-        async with aclosing(deltas):
-            answer = await gather(deltas)
+        head = _head(route)
+        headers = _headers(request, route)
+        async with self._gateway.generating(context, route, call) as generation:
+            if context.stream:
+                apart = version >= "2025-04-01"
+                frames = chat_frames(generation.deltas, head, thoughts_apart=apart)
+                await send_stream(send, [EVENT_STREAM, *headers], frames)
+                return
+            answer = await gather(generation.deltas)
         response = answers.write_chat_answer(answer)
         if version < "2025-04-01":
             _put_thoughts_inside(response)
@@ -137,19 +146,19 @@ class AzureInference:
         """POST /completions."""
         self.check_version(request)
         parsed, extra = _read(request, body, CompletionRequest, COMPLETION_FIELDS)
-        deployment = self._choose(request, parsed.model, "complete")
+        context = request.context(DIALECT, body, stream=bool(parsed.stream))
+        route = self._choose(request, context, parsed.model, "complete")
         if parsed.max_tokens is None:
             parsed.max_tokens = DEFAULT_COMPLETION_TOKENS
         call = read_completion(parsed, extra)
-        stream = bool(parsed.stream)
-        deltas = self._gateway.generate(deployment, call, stream=stream)
-        head = _head(deployment)
-        headers = _headers(request, deployment)
-        if stream:
-            await send_stream(send, [EVENT_STREAM, *headers], text_frames(deltas, head))
-            return
-        async with aclosing(deltas):
-            response = answers.write_text_answer(await gather(deltas))
+        head = _head(route)
+        headers = _headers(request, route)
+        async with self._gateway.generating(context, route, call) as generation:
+            if context.stream:
+                frames = text_frames(generation.deltas, head)
+                await send_stream(send, [EVENT_STREAM, *headers], frames)
+                return
+            response = answers.write_text_answer(await gather(generation.deltas))
         response.id, response.created, response.model = head.id, head.created, head.model
         await send_whole(send, 200, [JSON, *headers], codec.encode(response))
 
@@ -157,69 +166,80 @@ class AzureInference:
         """POST /embeddings."""
         self.check_version(request)
         parsed, extra = _read(request, body, EmbeddingRequest, EMBEDDING_FIELDS)
-        deployment = self._choose(request, parsed.model, "embed")
+        context = request.context(DIALECT, body)
+        route = self._choose(request, context, parsed.model, "embed")
         encoding = _encoding(parsed.encoding_format)
-        await self._send_vectors(request, deployment, read_embedding(parsed, extra), encoding, send)
+        vectors = await self._gateway.embed(context, route, read_embedding(parsed, extra))
+        await _send_vectors(send, request, route, vectors, encoding)
 
     async def embed_images(self, request: Request, body: bytes, send: Send) -> None:
         """POST /images/embeddings."""
         self.check_version(request)
         parsed, extra = _read(request, body, ImageEmbeddingRequest, EMBEDDING_FIELDS)
-        deployment = self._choose(request, parsed.model, "embed_images")
+        context = request.context(DIALECT, body)
+        route = self._choose(request, context, parsed.model, "embed_images")
         encoding = _encoding(parsed.encoding_format)
-        await self._send_vectors(
-            request, deployment, read_image_embedding(parsed, extra), encoding, send
-        )
+        vectors = await self._gateway.embed(context, route, read_image_embedding(parsed, extra))
+        await _send_vectors(send, request, route, vectors, encoding)
 
     async def info(self, request: Request, _body: bytes, send: Send) -> None:
         """GET /info."""
         self.check_version(request)
-        deployment = self._gateway.table.describe(_selector(request, request.parameter("model")))
+        selector = _selector(request, request.parameter("model"))
+        _, deployment = self._gateway.describe(request.context(DIALECT), selector)
         card = deployment.card
         info = ModelInfo(card.title or card.name, model_type(deployment), card.provider)
-        headers = [JSON, *_headers(request, deployment)]
+        headers = [JSON, *_headers(request, Route(deployment))]
         await send_whole(send, 200, headers, codec.encode(info))
 
     async def models(self, request: Request, _body: bytes, send: Send) -> None:
         """GET /models."""
         self.check_version(request)
-        entries = [model_entry(deployment) for deployment in self._gateway.table]
+        listed = self._gateway.listed(request.context(DIALECT), request.endpoint)
+        entries = [model_entry(name, deployment) for name, deployment in listed]
         body = codec.encode(ModelList(entries))
         await send_whole(send, 200, [JSON, *request.answer_headers()], body)
 
-    def _choose(self, request: Request, model: str | None, operation: Operation) -> Deployment:
-        return self._gateway.choose(_selector(request, model), operation)
+    def _choose(
+        self, request: Request, context: Context, model: str | None, operation: Operation
+    ) -> Route:
+        return self._gateway.choose(context, _selector(request, model), operation)
 
-    async def _send_vectors(
-        self,
-        request: Request,
-        deployment: Deployment,
-        call: EmbedCall | ImageEmbedCall,
-        encoding: str,
-        send: Send,
-    ) -> None:
-        vectors = await self._gateway.embed(deployment, call)
-        response = answers.write_embeddings(vectors, encoding)
-        response.id, response.model = str(uuid.uuid4()), deployment.name
-        headers = [JSON, *_headers(request, deployment)]
-        await send_whole(send, 200, headers, codec.encode(response))
+
+async def _send_vectors(
+    send: Send, request: Request, route: Route, vectors: Embeddings, encoding: str
+) -> None:
+    response = answers.write_embeddings(vectors, encoding)
+    response.id, response.model = str(uuid.uuid4()), route.deployment.name
+    headers = [JSON, *_headers(request, route)]
+    await send_whole(send, 200, headers, codec.encode(response))
 
 
 def _selector(request: Request, model: str | None) -> Selector:
     return Selector(
-        deployment=request.header(b"azureml-model-deployment"),
+        deployment=named_deployment(request),
         model=model or None,
         mesh_model=request.header(b"x-ms-model-mesh-model-name"),
+        endpoint=request.endpoint,
+        session=request.header(SESSION_HEADER),
     )
 
 
-def _head(deployment: Deployment) -> AnswerHead:
-    return AnswerHead(str(uuid.uuid4()), int(time.time()), deployment.name)
+def _head(route: Route) -> AnswerHead:
+    return AnswerHead(str(uuid.uuid4()), int(time.time()), route.deployment.name)
 
 
-def _headers(request: Request, deployment: Deployment) -> list[tuple[bytes, bytes]]:
-    name = deployment.name.encode()
-    return [*request.answer_headers(), (b"azureml-model-deployment", name)]
+def _headers(request: Request, route: Route) -> list[tuple[bytes, bytes]]:
+    """Who answered (contract, section 8.3)."""
+    name = route.deployment.name.encode()
+    headers = [
+        *request.answer_headers(),
+        (b"azureml-model-deployment", name),
+        (b"azureml-model-session", name),
+    ]
+    if route.endpoint is not None:
+        headers.append((b"azureml-model-group", route.endpoint.name.encode()))
+    return headers
 
 
 def _read(

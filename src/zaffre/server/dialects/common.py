@@ -1,15 +1,22 @@
 """What the dialects share: root keys, and the style in which each one renders errors."""
 
+import re
 from typing import Protocol, TypeVar
 
 from msgspec import Raw
 
-from zaffre.core.errors import ZaffreError
+from zaffre.core.errors import InvalidRequest, ModelContainerFailed, ZaffreError
+from zaffre.server.request import Request
 from zaffre.wire import codec
 from zaffre.wire.chat import ChatRequest
 from zaffre.wire.completions import CompletionRequest
 from zaffre.wire.embeddings import EmbeddingRequest, ImageEmbeddingRequest
 
+SESSION_HEADER = b"x-zaffre-session"
+"""Requests that show the same value stay with one deployment while shares do not change."""
+MAX_REASON = 256
+"""Characters of an engine's trouble in a header."""
+_UNPRINTABLE = re.compile(r"[^ -~]")
 Headers = list[tuple[bytes, bytes]]
 Read = TypeVar("Read", ChatRequest, CompletionRequest, EmbeddingRequest, ImageEmbeddingRequest)
 
@@ -22,6 +29,26 @@ class ErrorStyle(Protocol):
 
     def render_event(self, error: ZaffreError, number: int) -> bytes:
         """The frame that tells of an error in mid-stream, after `number` other frames."""
+
+
+def container_headers(error: ModelContainerFailed) -> Headers:
+    """What a managed endpoint says about its model's failure (contract, section 8.2: 424)."""
+    reason = _UNPRINTABLE.sub("?", error.message[:MAX_REASON]).encode("ascii")
+    return [
+        (b"ms-azureml-model-error-statuscode", b"500"),
+        (b"ms-azureml-model-error-reason", reason),
+    ]
+
+
+def named_deployment(request: Request) -> str | None:
+    """The deployment in path or header. Raises `InvalidRequest` when they name two."""
+    path, header = request.path_name, request.header(b"azureml-model-deployment")
+    if path and header and path.lower() != header.lower():
+        raise InvalidRequest(
+            f"The path names deployment '{path[:128]}' and the header azureml-model-deployment"
+            f" '{header[:128]}'. Name one."
+        )
+    return path or header
 
 
 def unknown_keys(root: dict[str, Raw], known: frozenset[str]) -> list[str]:

@@ -1,6 +1,6 @@
 """How a deployment looks in lists of models; all dialects list the same."""
 
-from zaffre.routing.table import Deployment
+from zaffre.routing.deployments import Deployment
 from zaffre.wire import codec
 from zaffre.wire.models import ModelEntry
 
@@ -15,10 +15,10 @@ def model_type(deployment: Deployment) -> str:
     return "embeddings" if "embed" in operations else "completion"
 
 
-def model_entry(deployment: Deployment) -> ModelEntry:
-    """The deployment's row; its capabilities are empty until its engine has started once."""
+def model_entry(name: str, deployment: Deployment) -> ModelEntry:
+    """The row of a deployment under a name; capabilities are empty until its engine has started."""
     return ModelEntry(
-        id=deployment.name,
+        id=name,
         created=deployment.created,
         owned_by=deployment.card.provider,
         model_type=model_type(deployment),

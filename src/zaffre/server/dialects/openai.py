@@ -5,15 +5,15 @@ the words of a few errors.
 """
 
 import time
-from contextlib import aclosing
 from typing import TypeVar
 
 from zaffre.asgi.exchange import EVENT_STREAM, JSON, Send, send_stream, send_whole
 from zaffre.core.answers import gather
 from zaffre.core.calls import Operation
+from zaffre.core.context import Context
 from zaffre.core.errors import InvalidParameter, InvalidRequest, UnsupportedParameter
-from zaffre.routing.table import Deployment, Selector
-from zaffre.server.dialects.common import unknown_keys
+from zaffre.routing.table import Route, Selector
+from zaffre.server.dialects.common import SESSION_HEADER, named_deployment, unknown_keys
 from zaffre.server.dialects.model_entries import model_entry
 from zaffre.server.dialects.openai_stream import StreamHead, chat_frames, new_id, text_frames
 from zaffre.server.request import Request
@@ -50,6 +50,8 @@ class OpenAI:
     def __init__(self, gateway: Gateway, *, azure: bool, default_model: bool = False) -> None:
         self._gateway = gateway
         self._azure = azure
+        self.dialect = "azure-openai" if azure else "openai"
+        """What the ledger calls it."""
         self._default_model = default_model
 
     async def chat(self, request: Request, body: bytes, send: Send) -> None:
@@ -60,17 +62,17 @@ class OpenAI:
             raise InvalidParameter(
                 ("top_logprobs",), parsed.top_logprobs, f"At most {MAX_TOP_LOGPROBS}."
             )
-        deployment = self.choose(request, parsed.model, "chat")
+        context = request.context(self.dialect, body, stream=bool(parsed.stream))
+        route = self.choose(request, context, parsed.model, "chat")
         call = read_chat(parsed, {})
-        stream = bool(parsed.stream)
-        deltas = self._gateway.generate(deployment, call, stream=stream)
-        head = _head("chatcmpl-", deployment, parsed.stream_options)
-        headers = self.headers(request, deployment)
-        if stream:
-            await send_stream(send, [EVENT_STREAM, *headers], chat_frames(deltas, head))
-            return
-        async with aclosing(deltas):
-            response = answers.write_chat_answer(await gather(deltas))
+        head = _head("chatcmpl-", route, parsed.stream_options)
+        headers = self.headers(request, route)
+        async with self._gateway.generating(context, route, call) as generation:
+            if context.stream:
+                frames = chat_frames(generation.deltas, head)
+                await send_stream(send, [EVENT_STREAM, *headers], frames)
+                return
+            response = answers.write_chat_answer(await gather(generation.deltas))
         response.id, response.created, response.model = head.id, head.created, head.model
         response.object = "chat.completion"
         await send_whole(send, 200, [JSON, *headers], codec.encode(response))
@@ -79,19 +81,19 @@ class OpenAI:
         """POST /completions."""
         parsed = read_known(body, CompletionRequest)
         _check_stops(parsed.stop)
-        deployment = self.choose(request, parsed.model, "complete")
+        context = request.context(self.dialect, body, stream=bool(parsed.stream))
+        route = self.choose(request, context, parsed.model, "complete")
         if parsed.max_tokens is None:
             parsed.max_tokens = DEFAULT_COMPLETION_TOKENS
         call = read_completion(parsed, {})
-        stream = bool(parsed.stream)
-        deltas = self._gateway.generate(deployment, call, stream=stream)
-        head = _head("cmpl-", deployment, parsed.stream_options)
-        headers = self.headers(request, deployment)
-        if stream:
-            await send_stream(send, [EVENT_STREAM, *headers], text_frames(deltas, head))
-            return
-        async with aclosing(deltas):
-            response = answers.write_text_answer(await gather(deltas))
+        head = _head("cmpl-", route, parsed.stream_options)
+        headers = self.headers(request, route)
+        async with self._gateway.generating(context, route, call) as generation:
+            if context.stream:
+                frames = text_frames(generation.deltas, head)
+                await send_stream(send, [EVENT_STREAM, *headers], frames)
+                return
+            response = answers.write_text_answer(await gather(generation.deltas))
         response.id, response.created, response.model = head.id, head.created, head.model
         await send_whole(send, 200, [JSON, *headers], codec.encode(response))
 
@@ -106,37 +108,49 @@ class OpenAI:
                 f"Invalid value for 'encoding_format' = {encoding}. Supported values:"
                 " ['float','base64'].",
             )
-        deployment = self.choose(request, parsed.model, "embed")
+        context = request.context(self.dialect, body)
+        route = self.choose(request, context, parsed.model, "embed")
         call = read_embedding(parsed, {})
         if "" in call.texts:
             raise InvalidParameter(("input",), "", "'input' must not have an empty string.")
-        vectors = await self._gateway.embed(deployment, call)
+        vectors = await self._gateway.embed(context, route, call)
         response = answers.write_embeddings(vectors, encoding)
-        response.model = deployment.name
-        headers = [JSON, *self.headers(request, deployment)]
+        response.model = route.deployment.name
+        headers = [JSON, *self.headers(request, route)]
         await send_whole(send, 200, headers, codec.encode(response))
 
     async def models(self, request: Request, _body: bytes, send: Send) -> None:
         """GET /models."""
-        entries = ModelList([model_entry(deployment) for deployment in self._gateway.table])
+        listed = self._gateway.listed(request.context(self.dialect), request.endpoint)
+        entries = ModelList([model_entry(name, deployment) for name, deployment in listed])
         await send_whole(send, 200, [JSON, *request.answer_headers()], codec.encode(entries))
 
     async def model(self, request: Request, _body: bytes, send: Send) -> None:
         """GET /models/{id}."""
-        deployment = self._gateway.table.describe(Selector(deployment=request.path_name))
-        body = codec.encode(model_entry(deployment))
+        selector = Selector(deployment=request.path_name, endpoint=request.endpoint)
+        name, deployment = self._gateway.describe(request.context(self.dialect), selector)
+        body = codec.encode(model_entry(name, deployment))
         await send_whole(send, 200, [JSON, *request.answer_headers()], body)
 
-    def choose(self, request: Request, model: str | None, operation: Operation) -> Deployment:
-        """The deployment that the path (Azure) or the body (v1) names."""
-        name = request.path_name if self._azure else model
-        if not name and not self._default_model:
+    def choose(
+        self, request: Request, context: Context, model: str | None, operation: Operation
+    ) -> Route:
+        """The route that the path (Azure) or the body (v1) names."""
+        name = named_deployment(request) or (None if self._azure else model)
+        if not name and not self._default_model and request.endpoint is None:
             raise InvalidRequest("You must provide a model parameter.", ("model",))
-        return self._gateway.choose(Selector(deployment=name or None), operation)
+        if request.endpoint is not None:
+            name = named_deployment(request)  # an endpoint is one model, whatever the body says
+        selector = Selector(
+            deployment=name or None,
+            endpoint=request.endpoint,
+            session=request.header(SESSION_HEADER),
+        )
+        return self._gateway.choose(context, selector, operation)
 
-    def headers(self, request: Request, deployment: Deployment) -> list[tuple[bytes, bytes]]:
+    def headers(self, request: Request, route: Route) -> list[tuple[bytes, bytes]]:
         """The headers of an answer."""
-        name = deployment.name.encode()
+        name = route.deployment.name.encode()
         return [*request.answer_headers(), (b"x-ms-deployment-name", name)]
 
 
@@ -160,6 +174,6 @@ def _check_stops(stop: str | list[str] | None) -> None:
         raise InvalidParameter(("stop",), len(stop), f"'stop' takes at most {MAX_STOPS} texts.")
 
 
-def _head(prefix: str, deployment: Deployment, options: StreamOptions | None) -> StreamHead:
+def _head(prefix: str, route: Route, options: StreamOptions | None) -> StreamHead:
     asked = options is not None and bool(options.include_usage)
-    return StreamHead(new_id(prefix), int(time.time()), deployment.name, asked)
+    return StreamHead(new_id(prefix), int(time.time()), route.deployment.name, asked)

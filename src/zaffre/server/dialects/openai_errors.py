@@ -1,8 +1,7 @@
 """What errors look like on OpenAI v1 and on Azure OpenAI deployments (contract, section 8.2)."""
 
 from zaffre.core import errors as core
-from zaffre.server.dialects.azure_errors import container_headers
-from zaffre.server.dialects.common import Headers
+from zaffre.server.dialects.common import Headers, container_headers
 from zaffre.wire import codec, sse
 from zaffre.wire.openai_errors import OpenAIErrorBody, OpenAIErrorItem, ResponsesErrorEvent
 
@@ -20,6 +19,7 @@ _STATUS: dict[type[core.ZaffreError], int] = {
     core.Conflict: 409,
     core.Overloaded: 429,
     core.ModelUnavailable: 503,
+    core.MeteringUnavailable: 503,
     core.ModelTimeout: 408,
     core.ModelContainerFailed: 424,
     core.EngineFailed: 500,

@@ -20,7 +20,7 @@ from zaffre.core.deltas import (
     Usage,
 )
 from zaffre.core.errors import EngineFailed
-from zaffre.routing.table import Deployment
+from zaffre.routing.table import Route
 from zaffre.server.dialects.openai import OpenAI, read_known
 from zaffre.server.dialects.openai_stream import new_id
 from zaffre.server.request import Request
@@ -51,27 +51,27 @@ class Responses:
     async def respond(self, request: Request, body: bytes, send: Send) -> None:
         """POST /responses."""
         parsed = read_known(body, ResponsesRequest)
-        deployment = self._openai.choose(request, parsed.model, "chat")
+        context = request.context(self._openai.dialect, body, stream=bool(parsed.stream))
+        route = self._openai.choose(request, context, parsed.model, "chat")
         call = read_responses(parsed)
-        stream = bool(parsed.stream)
-        deltas = self._gateway.generate(deployment, call, stream=stream)
-        response = _begun(parsed, deployment)
-        headers = self._openai.headers(request, deployment)
-        if stream:
-            await send_stream(send, [EVENT_STREAM, *headers], _frames(deltas, response))
-            return
-        async with aclosing(deltas):
-            _complete(response, await gather(deltas))
+        response = _begun(parsed, route)
+        headers = self._openai.headers(request, route)
+        async with self._gateway.generating(context, route, call) as generation:
+            if context.stream:
+                frames = _frames(generation.deltas, response)
+                await send_stream(send, [EVENT_STREAM, *headers], frames)
+                return
+            _complete(response, await gather(generation.deltas))
         await send_whole(send, 200, [JSON, *headers], codec.encode(response))
 
 
-def _begun(request: ResponsesRequest, deployment: Deployment) -> ResponseObject:
+def _begun(request: ResponsesRequest, route: Route) -> ResponseObject:
     form = request.text.format if request.text else None
     return ResponseObject(
         id=new_id("resp_"),
         created_at=int(time.time()),
         status="in_progress",
-        model=deployment.name,
+        model=route.deployment.name,
         instructions=request.instructions,
         max_output_tokens=request.max_output_tokens,
         parallel_tool_calls=request.parallel_tool_calls is not False,
