@@ -4,16 +4,10 @@ import os
 from pathlib import Path
 
 from zaffre.auth.keys import HashedKey, hash_key, new_key
-from zaffre.core.errors import ZaffreError
+from zaffre.auth.secret import KeyFileError
 from zaffre.wire import codec
 
 KEY_FILE = "key.json"
-
-
-class KeyFileError(ZaffreError):
-    """The key file cannot be used."""
-
-    code = "invalid_key_file"
 
 
 def load_or_make_key(home: Path, *, renew: bool = False) -> tuple[HashedKey, str | None]:

@@ -2,7 +2,10 @@
 
 import hashlib
 import hmac
+import re
 import secrets
+import string
+import zlib
 from collections.abc import Iterable
 from typing import Annotated
 
@@ -10,8 +13,12 @@ from msgspec import Meta, Struct
 
 from zaffre.core.errors import Unauthenticated
 
-KEY_BYTES = 32
-"""256 bits from the system's randomness."""
+KEY_PREFIX = "zaffre-"
+KEY_BITS = 256
+"""From the system's randomness."""
+KEY_PATTERN = re.compile(r"zaffre-[0-9A-Za-z]{49}")
+"""What scanners for secrets can look for: 43 random characters, and 6 of a checksum."""
+_DIGITS = string.digits + string.ascii_letters
 MAX_KEY_CHARACTERS = 512
 """Longer credentials (a JWT is one) are not keys; they are not even hashed."""
 
@@ -36,13 +43,35 @@ class Principal(Struct, frozen=True):
 
 def new_key() -> str:
     """A fresh key. Nothing but its owner will know it."""
-    return "zaffre-" + secrets.token_urlsafe(KEY_BYTES)
+    random = _base62(secrets.randbits(KEY_BITS), 43)
+    return KEY_PREFIX + random + _checksum(random)
+
+
+def is_well_formed(text: str) -> bool:
+    """Whether `text` could be one of our keys, and is not a placeholder or a typing error.
+
+    For scanners; the server asks only whether it knows the key, which may be of an older form.
+    """
+    body = text.removeprefix(KEY_PREFIX)
+    return KEY_PATTERN.fullmatch(text) is not None and _checksum(body[:43]) == body[43:]
 
 
 def hash_key(name: str, key: str) -> HashedKey:
     """The hash to keep of `key`."""
     salt = secrets.token_hex(16)
     return HashedKey(name, salt, _digest(salt, key))
+
+
+def _checksum(text: str) -> str:
+    return _base62(zlib.crc32(text.encode()), 6)
+
+
+def _base62(number: int, length: int) -> str:
+    digits = []
+    for _ in range(length):
+        number, rest = divmod(number, 62)
+        digits.append(_DIGITS[rest])
+    return "".join(reversed(digits))
 
 
 def _digest(salt: str, key: str) -> str:
