@@ -72,9 +72,9 @@ class SqliteLedger:
         """What was used, by group; see `Ledger.usage`."""
         return await asyncio.to_thread(read_usage, self._path, query, prices)
 
-    async def unshipped(self, limit: int) -> list[tuple[object, ...]]:
-        """The oldest rows, each led by its number. Raises `sqlite3.Error`."""
-        return await asyncio.to_thread(read_unshipped, self._path, limit)
+    async def unshipped(self, after: int, limit: int) -> list[tuple[object, ...]]:
+        """The oldest rows after that number, each led by its own. Raises `sqlite3.Error`."""
+        return await asyncio.to_thread(read_unshipped, self._path, after, limit)
 
     def forget(self, shipped: int) -> None:
         """Drop rows up to this number: they are somewhere safer."""

@@ -138,11 +138,11 @@ class LedgerFile:
                     os.close(lock)
 
 
-def read_unshipped(path: Path, limit: int) -> list[tuple[object, ...]]:
-    """The oldest rows, each led by its number. Raises `sqlite3.Error`."""
+def read_unshipped(path: Path, after: int, limit: int) -> list[tuple[object, ...]]:
+    """The oldest rows after number `after`, each led by its own. Raises `sqlite3.Error`."""
+    statement = f"SELECT seq, {_NAMES} FROM usage_rows WHERE seq > ? ORDER BY seq LIMIT ?"  # noqa: S608
     with closing(_connect_reader(path)) as file:
-        statement = f"SELECT seq, {_NAMES} FROM usage_rows ORDER BY seq LIMIT ?"  # noqa: S608
-        return file.execute(statement, (limit,)).fetchall()
+        return file.execute(statement, (after, limit)).fetchall()
 
 
 def read_usage(path: Path, query: UsageQuery, prices: Prices) -> list[UsageSum]:

@@ -54,7 +54,7 @@ def question(by: UsageGroup) -> str:
         f"SELECT {group}, {name}, model, {sums} FROM ("  # noqa: S608
         f"SELECT {_AS_DAYS} FROM usage_rows WHERE started_ms >= $2"
         f" UNION ALL SELECT {_DAY_COLUMNS} FROM usage_days WHERE day >= $1) AS together"
-        " WHERE mirrored = $3 AND ($4 IS NULL OR principal_id = $4)"
+        " WHERE mirrored = $3 AND (CAST($4 AS TEXT) IS NULL OR principal_id = $4)"
         f" GROUP BY {group}, model"
     )
 

@@ -1,0 +1,158 @@
+"""The ledger's own file: who may read it, who uses it, and what happens when the disk is full."""
+
+import asyncio
+import json
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+
+import pytest
+from usage_rows import make_row
+
+from zaffre.core.errors import MeteringUnavailable, Overloaded
+from zaffre.core.metering import UsageQuery
+from zaffre.metering.ledger import SqliteLedger
+from zaffre.metering.ledger_file import LedgerFile, migrate, read_usage
+
+FULL_DISK = """
+import asyncio, json, resource, sys
+from pathlib import Path
+from usage_rows import make_row
+from zaffre.core.errors import MeteringUnavailable
+from zaffre.core.metering import UsageQuery
+from zaffre.metering.ledger import SqliteLedger
+
+async def refused(ledger):
+    try:
+        ledger.open(make_row("late"))
+    except MeteringUnavailable:
+        return True
+    return False
+
+async def main():
+    ledger = SqliteLedger(Path(sys.argv[1]))
+    limit, most = 200_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, most))
+    acknowledged = refusals = 0
+    while not refusals:
+        row = make_row(f"row-{acknowledged}")
+        try:
+            await ledger.close(ledger.open(row), row)
+            acknowledged += 1
+        except MeteringUnavailable:
+            refusals += 1
+    closed_door, problem = await refused(ledger), ledger.problem
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    while await refused(ledger):
+        await asyncio.sleep(0.01)
+    (found,) = await ledger.usage(UsageQuery("model"), {})
+    print(json.dumps([acknowledged, closed_door, problem, found.requests]))
+    await ledger.aclose()
+
+asyncio.run(main())
+"""
+
+
+async def test_the_file_is_for_its_owner_alone(tmp_path):
+    """Given a new ledger, when its files are looked at, then no one else may read them."""
+    ledger = SqliteLedger(tmp_path / "usage.db")
+    modes = {file.name: file.stat().st_mode & 0o077 for file in tmp_path.iterdir()}
+    await ledger.aclose()
+    assert "usage.db" in modes
+    assert set(modes.values()) == {0}
+
+
+def test_a_full_disk_refuses_requests_until_there_is_room(tmp_path):
+    """Given a file that cannot grow, when rows come, then none is acknowledged and none is lost."""
+    child = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path / "usage.db")],
+        check=True,
+        capture_output=True,
+        cwd=__file__.rpartition("/")[0],
+    )
+    acknowledged, closed_door, problem, requests = json.loads(child.stdout)
+    assert acknowledged > 0
+    assert closed_door
+    assert "disk" in problem
+    # The refused one is written once there is room: its tokens were used.
+    assert requests == acknowledged + 1
+
+
+async def test_a_request_too_many_is_refused_at_once(tmp_path):
+    """Given room for two open requests, when a third comes, then it is told to try again."""
+    ledger = SqliteLedger(tmp_path / "usage.db", capacity=2)
+    first, _ = ledger.open(make_row("a")), ledger.open(make_row("b"))
+    with pytest.raises(Overloaded):
+        ledger.open(make_row("c"))
+    await ledger.close(first, make_row("a"))
+    ledger.open(make_row("d"))
+    await ledger.aclose()
+
+
+async def test_a_client_that_leaves_does_not_take_its_row_along(tmp_path):
+    """Given a close whose task is cancelled, when the ledger is read, then the row is there."""
+    ledger = SqliteLedger(tmp_path / "usage.db")
+    row = make_row("a")
+    leaving = asyncio.ensure_future(ledger.close(ledger.open(row), row))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await ledger.close(ledger.open(make_row("b")), make_row("b"))
+    (found,) = await ledger.usage(UsageQuery("model"), {})
+    await ledger.aclose()
+    assert (found.requests, found.errors) == (2, 0)
+
+
+async def test_gateways_of_one_home_leave_each_other_alone(tmp_path):
+    """Given a gateway with an open request, when another starts, then that stays open."""
+    path = tmp_path / "usage.db"
+    one = SqliteLedger(path)
+    entry = one.open(make_row("long"))
+    async with asyncio.timeout(30):
+        while not _open_rows(path):
+            await one.close(one.open(make_row("short")), make_row("short"))
+    await SqliteLedger(path).aclose()
+    still_open = _open_rows(path)
+    await one.close(entry, make_row("long"))
+    await one.aclose()
+    (found,) = read_usage(path, UsageQuery("model"), {})
+    assert (still_open, found.errors) == (1, 0)
+
+
+def test_a_step_that_fails_leaves_nothing_behind(tmp_path):
+    """Given a migration whose second half fails, when it has failed, then it never happened."""
+    with closing(sqlite3.connect(tmp_path / "x.db", isolation_level=None)) as file:
+        with pytest.raises(sqlite3.OperationalError):
+            migrate(file, [("CREATE TABLE one (a)",), ("CREATE TABLE two (a)", "NO SQL AT ALL")])
+        tables = file.execute("SELECT name FROM sqlite_schema").fetchall()
+        version = file.execute("PRAGMA user_version").fetchone()
+        migrate(file, [("CREATE TABLE one (a)",), ("CREATE TABLE two (a)",)])
+    assert (tables, version) == ([("one",)], (1,))
+
+
+def test_a_newer_file_is_not_touched(tmp_path):
+    """Given a ledger of a newer version, when this one opens it, then it says so and stops."""
+    path = tmp_path / "usage.db"
+    LedgerFile(path).close()
+    with closing(sqlite3.connect(path)) as file:
+        file.execute("PRAGMA user_version = 999")
+    with pytest.raises(MeteringUnavailable, match="newer Zaffre"):
+        LedgerFile(path)
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    """Given a folder where a file is, when the ledger is opened there, then the message has it."""
+    (tmp_path / "home").write_text("")
+    with pytest.raises(MeteringUnavailable, match="home"):
+        LedgerFile(tmp_path / "home" / "usage.db")
+
+
+def test_reading_needs_a_ledger(tmp_path):
+    """Given a home without a ledger, when usage is asked for, then that is said."""
+    with pytest.raises(MeteringUnavailable, match="cannot be read"):
+        read_usage(tmp_path / "usage.db", UsageQuery("key"), {})
+
+
+def _open_rows(path):
+    with closing(sqlite3.connect(path)) as file:
+        return file.execute("SELECT count(*) FROM open_requests").fetchone()[0]
