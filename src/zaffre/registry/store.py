@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,6 +42,20 @@ class StoredFile(Struct, frozen=True):
     size_bytes: int
 
 
+class HubOrigin(Struct, frozen=True, kw_only=True):
+    """The repository that an installed model came from."""
+
+    endpoint: str
+    """The hub's address."""
+    repository: str
+    revision: str
+    """What was asked for: a branch, a tag, or a commit."""
+    commit: str
+    """What that was when the model was pulled."""
+    file: str
+    """Which model of the repository, as it was asked for; "" for the only one."""
+
+
 class Origin(Struct, frozen=True):
     """Where an installed model came from."""
 
@@ -50,6 +64,8 @@ class Origin(Struct, frozen=True):
     packages: tuple[str, ...]
     """`name==version` of the packages its files were taken from."""
     files: tuple[StoredFile, ...]
+    hub: HubOrigin | None = None
+    """None for a model that came from packages."""
 
 
 class InstalledModel(Struct, frozen=True):
@@ -127,13 +143,22 @@ class ModelStore:
         """Why each model that is there cannot be used."""
         return [found for found in self._scan() if isinstance(found, ModelDamaged)]
 
+    def partial_bytes(self, name: str) -> int:
+        """Bytes of a download of `name` that was cut off, or is going on."""
+        files = self.partial(name).rglob("*")
+        return sum(file.stat().st_size for file in files if file.is_file())
+
     def remove(self, name: str) -> None:
-        """Delete the model `name`, damaged or not. Raises `ModelNotInstalled`."""
+        """Delete the model `name`, damaged or not, and what there is of a download of it.
+
+        Raises `ModelNotInstalled` when there is neither.
+        """
         with self.lock(name):
             folder = self.folder(name)
-            if not folder.is_dir():
+            if not folder.is_dir() and not self.partial_bytes(name):
                 raise ModelNotInstalled(name)
-            self._move_out(folder, name)
+            if folder.is_dir():
+                self._move_out(folder, name)
             shutil.rmtree(self.partial(name), ignore_errors=True)
 
     def install(self, name: str, gathered: Path) -> InstalledModel:
@@ -156,6 +181,8 @@ class ModelStore:
         partial.mkdir(parents=True, exist_ok=True)
         write_record(partial / CARD_FILE, card)
         (partial / CARD_FILE).replace(self.folder(card.name) / CARD_FILE)
+        with suppress(OSError):
+            partial.rmdir()  # unless a download was cut off there
         return self.find(card.name)
 
     @contextmanager
