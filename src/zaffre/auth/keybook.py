@@ -1,6 +1,5 @@
 """The key book: all that is kept of keys, as values. Nothing here touches a file."""
 
-import re
 import secrets
 from typing import Annotated, Literal
 
@@ -14,8 +13,6 @@ FIRST_KEY = "default"
 ALL = Grant(permissions=frozenset({"call", "admin", "read_usage"}))
 """Everything, without bounds: what the first key grants."""
 MAX_KEYS = 10_000
-NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-"""What a key of the server can be called."""
 
 Slot = Literal["primary", "secondary"]
 SLOTS: tuple[Slot, Slot] = ("primary", "secondary")

@@ -13,7 +13,6 @@ from msgspec import Struct, structs
 from zaffre.auth.keybook import (
     ALL,
     FIRST_KEY,
-    NAME_PATTERN,
     SLOTS,
     KeyBook,
     KeyFacts,
@@ -29,6 +28,7 @@ from zaffre.auth.keybook import (
 from zaffre.auth.keybookfile import KeyBookFile, Stamp
 from zaffre.auth.keys import MAX_KEY_CHARACTERS, new_key
 from zaffre.auth.secret import KeyFileError, ServerSecret, load_or_make_secret, passing_secret
+from zaffre.config.auth_section import NAME
 from zaffre.core.errors import Conflict, InvalidParameter, NotFound
 from zaffre.core.principals import Credential, Grant, Principal
 
@@ -118,7 +118,7 @@ class KeyStore:
         self.write_uses()
         self._file.close()
 
-    def keys(self) -> list[KeyFacts]:
+    def listed(self) -> list[KeyFacts]:
         """All keys that the files hold, by name."""
         uses, now = self._all_uses(), self._clock()
         records = sorted(self._current().book.keys, key=lambda record: record.name)
@@ -126,7 +126,7 @@ class KeyStore:
 
     def endpoint_keys(self, endpoint: str) -> list[KeyFacts]:
         """The two keys of an endpoint, primary first; fewer when some were revoked."""
-        return [facts for facts in self.keys() if facts.endpoint == endpoint.lower()]
+        return [facts for facts in self.listed() if facts.endpoint == endpoint.lower()]
 
     def make_first_key(self, *, renew: bool = False) -> NewKey | None:
         """The key that a first start shows; None where there were keys before.
@@ -150,7 +150,7 @@ class KeyStore:
 
         Raises `InvalidParameter` for a name or time that cannot be, `Conflict` for a name in use.
         """
-        if not NAME_PATTERN.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise InvalidParameter(
                 ("name",), name, "A key's name has up to 64 letters, digits, '.', '_' and '-'."
             )

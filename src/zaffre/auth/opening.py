@@ -1,7 +1,6 @@
 """Opening the door: when a server may do without keys, and the words for it."""
 
-import ipaddress
-
+from zaffre.config.auth_section import is_loopback
 from zaffre.config.settings import ConfigurationError
 from zaffre.core.principals import Principal
 
@@ -11,16 +10,6 @@ LOOPBACK = "loopback"
 """What it says to let in whoever is on this machine."""
 ANYBODY = Principal("anybody", "anybody")
 """Whoever calls a server that needs no key: may call models, and nothing else."""
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches `host`. Names other than localhost are not looked up."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def anybody(host: str, allow_no_key: str) -> Principal | None:

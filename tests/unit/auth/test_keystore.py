@@ -113,7 +113,7 @@ def test_revoking_ends_a_key(store: KeyStore):
     assert store.revoke(made.facts.id).name == "a"
 
     assert store.find(made.key) is None
-    assert store.keys() == []
+    assert store.listed() == []
     with pytest.raises(NotFound, match="keys list"):
         store.revoke("a")
 
@@ -126,7 +126,7 @@ def test_a_key_ends_when_its_time_is_over(store: KeyStore, clock: Clock):
     clock.now += 1
 
     assert store.find(made.key) is None
-    assert store.keys()[0].expired
+    assert store.listed()[0].expired
 
 
 def test_a_rotated_key_is_valid_for_as_long_as_it_was(store: KeyStore, clock: Clock):
@@ -218,7 +218,7 @@ def test_changes_at_the_same_time_all_count(tmp_path: Path):
 
     for store in stores:
         assert all(store.find(key) for key in keys)
-        assert len(store.keys()) == 24
+        assert len(store.listed()) == 24
 
 
 def test_the_first_start_makes_a_key_and_later_ones_do_not(tmp_path: Path, store: KeyStore):
@@ -274,7 +274,7 @@ def test_an_old_key_that_comes_back_takes_no_ones_place(tmp_path: Path, store: K
     assert first is not None
     assert again.find(first.key) is not None
     assert again.find("older") is not None
-    assert len({facts.name for facts in again.keys()}) == 2
+    assert len({facts.name for facts in again.listed()}) == 2
 
 
 def test_a_key_of_the_configuration_replaces_the_one_of_its_name(tmp_path: Path, store: KeyStore):
@@ -314,10 +314,10 @@ def test_uses_are_kept_across_processes(tmp_path: Path, store: KeyStore, clock: 
     store.close()
     other.close()
 
-    used = {facts.name: facts.last_used_at for facts in KeyStore(tmp_path, clock=clock).keys()}
+    used = {facts.name: facts.last_used_at for facts in KeyStore(tmp_path, clock=clock).listed()}
     assert used == {"one": int(clock.now), "two": int(clock.now)}
     (tmp_path / "keys-used.json").write_text("half")
-    assert [facts.last_used_at for facts in KeyStore(tmp_path).keys()] == [None, None]
+    assert [facts.last_used_at for facts in KeyStore(tmp_path).listed()] == [None, None]
 
 
 @pytest.mark.parametrize(
