@@ -1,0 +1,270 @@
+"""The client of one foreign server: calls out in its dialect, regular deltas and vectors back."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from typing import Protocol
+
+import aiohttp
+from msgspec import Struct, structs
+
+from zaffre.core.calls import ChatCall, CompletionCall, EmbedCall, ImageEmbedCall, Operation
+from zaffre.core.deltas import Delta, Deltas, Embeddings, Usage
+from zaffre.core.engine import Health
+from zaffre.core.errors import (
+    InvalidRequest,
+    Overloaded,
+    UnsupportedParameter,
+    ZaffreError,
+)
+from zaffre.core.plan import Upstream
+from zaffre.translation.chat_requests import write_chat
+from zaffre.translation.other_requests import (
+    write_completion,
+    write_embedding,
+    write_image_embedding,
+)
+from zaffre.upstream.foreign.answers import ChatReader, TextReader, read_vectors
+from zaffre.upstream.foreign.capabilities import Probed, check_declared, read_info, read_models
+from zaffre.upstream.foreign.credential import Credential, check_url
+from zaffre.upstream.foreign.dialects import Address, base_headers, request_headers
+from zaffre.upstream.foreign.errors import read_foreign_error
+from zaffre.upstream.foreign.images import media_type
+from zaffre.upstream.foreign.wire import ForeignInfo, ForeignModels
+from zaffre.upstream.transport import (
+    JSON,
+    KEEP_ALIVE_S,
+    MAX_ANSWER_BYTES,
+    MAX_VECTORS_BYTES,
+    Transport,
+    decode,
+)
+from zaffre.wire import codec
+from zaffre.wire.chat import ChatRequest, StreamOptions
+from zaffre.wire.completions import CompletionRequest
+from zaffre.wire.embeddings import EmbeddingRequest, ImageEmbeddingRequest
+
+MAX_PROBE_BYTES = 8 * 1024 * 1024
+"""A list of models with their capabilities."""
+
+
+class _Habits(Struct, frozen=True):
+    """What has been learned about one server from its refusals."""
+
+    usage_in_streams: bool
+    """Whether it knows `stream_options`."""
+    new_max_tokens: bool = False
+    """Whether it wants `max_completion_tokens`, as OpenAI's reasoning models do."""
+    base64: bool = True
+    """Whether it has vectors in base64, the exact and short form."""
+    learned: int = 0
+    """How much of this was not known at first."""
+
+    def after(self, refusal: ZaffreError) -> "_Habits":
+        """What to do from now on; unchanged when the refusal is about something else."""
+        text, more = f"{refusal.message} {refusal.location}", self.learned + 1
+        if self.usage_in_streams and ("stream_options" in text or "include_usage" in text):
+            return structs.replace(self, usage_in_streams=False, learned=more)
+        unknown = isinstance(refusal, UnsupportedParameter)
+        if unknown and not self.new_max_tokens and "max_completion_tokens" in text:
+            return structs.replace(self, new_max_tokens=True, learned=more)
+        if self.base64 and "encoding_format" in text:
+            return structs.replace(self, base64=False, learned=more)
+        return self
+
+
+class _Reader(Protocol):
+    def read(self, payload: bytes) -> Iterator[Delta]: ...
+    def read_whole(self, content: bytes) -> Iterator[Delta]: ...
+    def close(self) -> Usage: ...
+
+
+class ForeignClient:
+    """Speaks to one foreign server about one model. A `ModelClient`.
+
+    Make it inside the event loop. `name`: the model's name where the declaration has none.
+    Raises `ConfigurationError` for a declaration that cannot be.
+    """
+
+    def __init__(self, upstream: Upstream, name: str, credential: Credential | None) -> None:
+        check_url(upstream.url)
+        check_declared(upstream)
+        self.upstream = upstream
+        self.calls = 0
+        """Under way right now."""
+        self._model = upstream.model or name
+        self._address = Address(upstream, self._model)
+        self._credential = credential
+        self._habits = _Habits(usage_in_streams=upstream.dialect != "azure-inference")
+        session = aiohttp.ClientSession(
+            # The number of calls is the bound; waiting for a connection would hide it.
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=base_headers(upstream.dialect, credential),
+            timeout=aiohttp.ClientTimeout(
+                total=None,
+                connect=upstream.connect_timeout_s,
+                sock_connect=upstream.connect_timeout_s,
+                sock_read=upstream.timeout_s,
+            ),
+        )
+        self._transport = Transport(
+            session, self._refuse, timeout_s=upstream.timeout_s, strict_end=False
+        )
+
+    @property
+    def place(self) -> str:
+        """Where it is, without anything secret."""
+        return self._address.place
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._transport.aclose()
+
+    async def chat(self, call: ChatCall, *, stream: bool) -> Deltas:
+        """See `zaffre.core.client.ModelClient`."""
+        request = write_chat(call, self._model, stream=stream)
+        reader = ChatReader(call, self._credential)
+        async with aclosing(self._generate("chat", request, reader)) as deltas:
+            async for delta in deltas:
+                yield delta
+
+    async def complete(self, call: CompletionCall, *, stream: bool) -> Deltas:
+        """See `zaffre.core.client.ModelClient`."""
+        request = write_completion(call, self._model, stream=stream)
+        reader = TextReader(call, self._credential)
+        async with aclosing(self._generate("complete", request, reader)) as deltas:
+            async for delta in deltas:
+                yield delta
+
+    async def embed(self, call: EmbedCall) -> Embeddings:
+        """See `zaffre.core.client.ModelClient`."""
+        request = write_embedding(call, self._model)
+        return read_vectors(await self._vectors("embed", request), call, self._credential)
+
+    async def embed_images(self, call: ImageEmbedCall) -> Embeddings:
+        """See `zaffre.core.client.ModelClient`."""
+        request = write_image_embedding(call, self._model)
+        for item, image in zip(request.input, call.inputs, strict=True):
+            kind = media_type(image.image)
+            item.image = f"data:{kind};base64,{item.image.partition(',')[2]}"
+        return read_vectors(await self._vectors("embed_images", request), call, self._credential)
+
+    async def health(self) -> Health:
+        """How many calls are under way from here; what else the server does, it does not say."""
+        return Health(active=self.calls)
+
+    async def probe(self) -> Probed:
+        """Ask the server what its model is. Raises `ZaffreError` when it cannot be asked."""
+        match self.upstream.dialect:
+            case "azure-openai":
+                return Probed()  # it lists the vendor's models there, not the deployments
+            case "openai":
+                return await self._probe_list()
+            case "azure-inference":
+                url = self._address.beside("/info", {"model": self._model})
+                async with self._transport.answer("GET", url) as response:
+                    content = await self._transport.read(response, MAX_PROBE_BYTES)
+                found = read_info(decode(content, ForeignInfo))
+                try:
+                    listed = await self._probe_list()
+                except ZaffreError:  # Azure's own servers have no such list
+                    return found
+                return found if listed.record is None else listed
+
+    async def _probe_list(self) -> Probed:
+        async with self._transport.answer("GET", self._address.beside("/models")) as response:
+            content = await self._transport.read(response, MAX_PROBE_BYTES)
+        return read_models(decode(content, ForeignModels), self._model)
+
+    async def _generate(
+        self, operation: Operation, request: ChatRequest | CompletionRequest, reader: _Reader
+    ) -> Deltas:
+        with self._counted():
+            habits, began = self._habits, False
+            while True:
+                self._fit(request, habits)
+                try:
+                    async with aclosing(self._send(operation, request, reader)) as deltas:
+                        async for delta in deltas:
+                            if not began:
+                                began = True
+                                self._keep(habits)
+                            yield delta
+                    return
+                except (InvalidRequest, UnsupportedParameter) as refusal:
+                    better = habits.after(refusal)
+                    if began or better == habits:
+                        raise
+                    habits = better
+
+    async def _send(
+        self, operation: Operation, request: ChatRequest | CompletionRequest, reader: _Reader
+    ) -> Deltas:
+        url, body = self._address.of(operation), codec.encode(request)
+        headers = request_headers(self.upstream.dialect, request)
+        async with self._transport.answer("POST", url, body, headers) as response:
+            # Some answer a request for a stream in one piece.
+            if not request.stream or response.content_type == JSON:
+                content = await self._transport.read(response, MAX_ANSWER_BYTES)
+                for delta in reader.read_whole(content):
+                    yield delta
+                return
+            async with aclosing(self._transport.events(response)) as events:
+                async for payloads in events:
+                    for payload in payloads:
+                        for delta in reader.read(payload):
+                            yield delta
+        yield reader.close()
+
+    async def _vectors(
+        self, operation: Operation, request: EmbeddingRequest | ImageEmbeddingRequest
+    ) -> bytes:
+        url = self._address.of(operation)
+        if self.upstream.dialect == "azure-openai":
+            request.model = None
+        with self._counted():
+            habits = self._habits
+            while True:
+                request.encoding_format = "base64" if habits.base64 else "float"
+                body = codec.encode(request)
+                try:
+                    async with self._transport.answer(
+                        "POST", url, body, {"Accept": JSON}
+                    ) as response:
+                        content = await self._transport.read(response, MAX_VECTORS_BYTES)
+                except (InvalidRequest, UnsupportedParameter) as refusal:
+                    better = habits.after(refusal)
+                    if better == habits:
+                        raise
+                    habits = better
+                else:
+                    self._keep(habits)
+                    return content
+
+    def _fit(self, request: ChatRequest | CompletionRequest, habits: _Habits) -> None:
+        """Put `request` into the form that this server takes."""
+        if self.upstream.dialect == "azure-openai":
+            request.model = None  # the path names it
+        asks = request.stream and habits.usage_in_streams
+        request.stream_options = StreamOptions(include_usage=True) if asks else None
+        if isinstance(request, ChatRequest) and habits.new_max_tokens:
+            request.max_completion_tokens = request.max_completion_tokens or request.max_tokens
+            request.max_tokens = None
+
+    def _keep(self, habits: _Habits) -> None:
+        """Only what helped is kept: a refusal may quote what a caller wrote."""
+        if habits.learned > self._habits.learned:
+            self._habits = habits
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        if self.calls >= self.upstream.max_calls:
+            raise Overloaded("Too many requests for this model. Please retry after 1 second.")
+        self.calls += 1
+        try:
+            yield
+        finally:
+            self.calls -= 1
+
+    def _refuse(self, status: int, headers: Mapping[str, str], content: bytes) -> ZaffreError:
+        return read_foreign_error(status, headers, content, self._credential)
