@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from zaffre.config.file import MAX_FILE_BYTES, ConfigFile, DeploymentDeclaration, read_config
+from zaffre.config.documents import MAX_FILE_BYTES
+from zaffre.config.file import ConfigFile, DeploymentDeclaration, read_config
 from zaffre.config.settings import ConfigurationError
 
 WHOLE = """\
@@ -65,52 +66,66 @@ def test_an_empty_file_says_nothing(path: Path, text: str):
 @pytest.mark.parametrize(
     ("text", "start"),
     [
-        ("- a\n", ":1: file: Expected `object`"),
-        ("settings: 5\n", ":1: settings: Expected `object`"),
-        ("# x\n\nsettings: []\n", ":3: settings: "),
-        ("deployments: {}\n", ":1: deployments: "),
+        ("- a\n", ":1:1: Expected `object`"),
+        ("settings: 5\n", ":1:11: settings: Expected `object`"),
+        ("# x\n\nsettings: []\n", ":3:1: settings: "),
+        ("deployments: {}\n", ":1:1: deployments: "),
         (
             "deployments:\n  - name: a\n",
-            ":2: deployments[0]: Object missing required field `model`",
+            ":2:5: deployments[0]: Object missing required field `model`",
         ),
-        ("deployments:\n  - {name: a, model: b}\n  - {name: c}\n", ":3: deployments[1]: "),
-        ("deployments:\n  - name: a\n    model: 5\n", ":3: deployments[0].model: "),
+        ("deployments:\n  - {name: a, model: b}\n  - {name: c}\n", ":3:5: deployments[1]: "),
+        ("deployments:\n  - name: a\n    model: 5\n", ":3:12: deployments[0].model: "),
         (
             "deployments:\n  - name: a\n    model: b\n    slots: many\n",
-            ":4: deployments[0].slots: ",
+            ":4:12: deployments[0].slots: ",
         ),
-        ("deployments:\n  - name: a\n    model: b\n    slots: 0\n", ":4: deployments[0].slots: "),
+        ("deployments:\n- {name: a, model: b, slots: 0}\n", ":2:30: deployments[0].slots: "),
+        ("deployments:\n- {name: a, model: b, threads: -1}\n", ":2:32: deployments[0].threads: "),
         (
-            "deployments:\n  - name: a\n    model: b\n    threads: -1\n",
-            ":4: deployments[0].threads: ",
-        ),
-        (
-            "deployments:\n  - name: a\n    model: b\n    options: {x: [1]}\n",
-            ":4: deployments[0].options",
+            "deployments:\n  - name: a\n    model: b\n    options: {x: 1, y: [1]}\n",
+            ":4:21: deployments[0].options.y: Expected",
         ),
         (
             "deployments:\n  - name: a\n    modle: b\n",
-            ":2: deployments[0]: Object contains unknown",
+            ":3:5: deployments[0].modle: there is no such field; did you mean 'model'?",
         ),
-        ("deploments: []\n", ":1: file: Object contains unknown field `deploments`"),
-        ("deployments:\n  - {name: a b, model: m}\n", ":2: 'a b' cannot be a name"),
-        ("deployments:\n  - {name: /x, model: m}\n", ":2: '/x' cannot be a name"),
-        ("deployments:\n  - {name: '', model: m}\n", ":2: '' cannot be a name"),
-        ("deployments:\n  - {name: a, model: m}\n  - {name: A, model: m}\n", ":3: 'A' is declared"),
+        (
+            "deploments: []\n",
+            ":1:1: deploments: there is no such field; did you mean 'deployments'?",
+        ),
+        ("x: []\n", ":1:1: x: there is no such field."),
+        (
+            "deployments:\n  - {name: a b, model: m}\n",
+            ":2:12: deployments[0].name: 'a b' cannot be a name",
+        ),
+        (
+            "deployments:\n  - {name: /x, model: m}\n",
+            ":2:12: deployments[0].name: '/x' cannot be a name",
+        ),
+        (
+            "deployments:\n  - {name: '', model: m}\n",
+            ":2:12: deployments[0].name: '' cannot be a name",
+        ),
+        (
+            "deployments:\n  - {name: a, model: m}\n  - {name: A, model: m}\n",
+            ":3:12: deployments[1].name: 'A' is declared",
+        ),
         (
             "deployments: [{name: a, model: m}]\ndefaults:\n  talk: a\n",
-            ":3: 'talk' is no operation",
+            ":3:9: defaults.talk: 'talk' is no operation",
         ),
         (
             "deployments: [{name: a, model: m}]\ndefaults: {chat: b}\n",
-            ":2: no deployment is called",
+            ":2:18: defaults.chat: no deployment is called",
         ),
-        ("defaults: {chat: b}\n", ":1: no deployment is called 'b'"),
-        ("settings:\n\tport: 1\n", ": line 2, column 1: "),
-        ("a: [1,\n", ": line 2, column 1: "),
-        ("a: b: c\n", ": line 1, column 5: "),
-        ("a: !!python/object/apply:os.system [ls]\n", ": line 1, column 4: "),
-        ("a: &x [*x]\nb: *y\n", ": line 2, column 4: "),
+        ("defaults: {chat: b}\n", ":1:18: defaults.chat: no deployment is called 'b'"),
+        ("settings:\n\tport: 1\n", ":2:1: "),
+        ("a: [1,\n", ":2:1: "),
+        ("a: b: c\n", ":1:5: mapping values are not allowed here"),
+        ("a: !!python/object/apply:os.system [ls]\n", ":1:4: "),
+        ("a: &x [*x]\nb: *y\n", ":2:4: "),
+        ("{}\n---\na: 1\n", ":3:1: only one document"),
     ],
 )
 def test_a_complaint_says_where(path: Path, text: str, start: str):
@@ -138,6 +153,6 @@ def test_a_file_that_unfolds_without_end_is_reported(path: Path):
     assert "deeply" in trouble(path, "settings: " + "[" * 800 + "]" * 800 + "\n")
 
 
-@pytest.mark.parametrize("value", ["2024-13-45", "!!int abc", "!!float abc"])
+@pytest.mark.parametrize("value", ["!!int abc", "!!float abc", "!!timestamp 2024-13-45"])
 def test_a_value_that_yaml_cannot_build_is_reported(path: Path, value: str):
     assert trouble(path, f"settings: {{port: {value}}}\n")
