@@ -95,12 +95,15 @@ class Transport:
 
     async def read(self, response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
         """The whole body. Raises `EngineFailed` when it is larger than `max_bytes`."""
+        too_large = EngineFailed(f"The model's answer is larger than {max_bytes} bytes.")
+        if (response.content_length or 0) > max_bytes:
+            raise too_large
         pieces, size = [], 0
         async with asyncio.timeout(self._timeout_s):
             while piece := await response.content.readany():
                 size += len(piece)
                 if size > max_bytes:
-                    raise EngineFailed(f"The model's answer is larger than {max_bytes} bytes.")
+                    raise too_large
                 pieces.append(piece)
         return b"".join(pieces)
 

@@ -24,8 +24,8 @@ from zaffre.translation.other_requests import (
     write_image_embedding,
 )
 from zaffre.upstream.foreign.answers import ChatReader, TextReader, read_vectors
-from zaffre.upstream.foreign.capabilities import Probed, check_declared, read_info, read_models
-from zaffre.upstream.foreign.credential import Credential, check_url
+from zaffre.upstream.foreign.capabilities import Probed, read_info, read_models
+from zaffre.upstream.foreign.credential import Credential
 from zaffre.upstream.foreign.dialects import Address, base_headers, request_headers
 from zaffre.upstream.foreign.errors import read_foreign_error
 from zaffre.upstream.foreign.images import media_type
@@ -81,13 +81,11 @@ class _Reader(Protocol):
 class ForeignClient:
     """Speaks to one foreign server about one model. A `ModelClient`.
 
-    Make it inside the event loop. `name`: the model's name where the declaration has none.
-    Raises `ConfigurationError` for a declaration that cannot be.
+    Make it inside the event loop, of a declaration that has been checked. `name`: the model's name
+    where the declaration has none.
     """
 
     def __init__(self, upstream: Upstream, name: str, credential: Credential | None) -> None:
-        check_url(upstream.url)
-        check_declared(upstream)
         self.upstream = upstream
         self.calls = 0
         """Under way right now."""

@@ -1,0 +1,156 @@
+"""One upstream of a pool: its client, its load, and how it is judged."""
+
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import aclosing, contextmanager
+from typing import Any, Protocol, TypeVar
+
+from msgspec import Struct
+
+from zaffre.core.client import ModelClient
+from zaffre.core.deltas import Deltas, Usage
+from zaffre.core.errors import (
+    EngineFailed,
+    ModelTimeout,
+    ModelUnavailable,
+    Overloaded,
+    ZaffreError,
+)
+from zaffre.core.plan import Upstream
+from zaffre.upstream.foreign.capabilities import Probed
+from zaffre.upstream.watch import Watch
+
+FAILURES = (EngineFailed, ModelTimeout, ModelUnavailable, Overloaded)
+"""The upstream's fault, or its operator's: another may do better. Everything else is the call's."""
+T = TypeVar("T")
+
+
+class ForeignServer(ModelClient, Protocol):
+    """What a pool needs of a client."""
+
+    @property
+    def place(self) -> str:
+        """Where the server is, without anything secret."""
+
+    async def probe(self) -> Probed:
+        """Ask the server what its model is."""
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+
+
+class UpstreamStatus(Struct, frozen=True):
+    """What operators see of one upstream. Nothing in it is secret."""
+
+    url: str
+    dialect: str
+    model: str
+    priority: int
+    weight: int
+    state: str
+    """`ready`, `ejected`, `waiting` (as it asked with `Retry-After`), or `probing`."""
+    calls: int
+    """Under way now."""
+    max_calls: int
+    total_calls: int
+    total_failures: int
+    consecutive_failures: int
+    out_for_s: float
+    """Seconds until it may be asked again; 0 when it may be now."""
+    estimated_answers: int
+    """Answers whose tokens the server did not count."""
+    cause: str
+    """Of the last failure; empty once an answer has come whole."""
+
+
+class _Visit:
+    """One call at one member."""
+
+    def __init__(self, *, trying: bool) -> None:
+        self.trying = trying
+        self.whole = False
+
+
+class Member:
+    """One upstream of a pool."""
+
+    def __init__(self, upstream: Upstream, client: ForeignServer, watch: Watch) -> None:
+        self.upstream = upstream
+        self.client = client
+        self.watch = watch
+        self.calls = 0
+        self._total_calls = 0
+        self._total_failures = 0
+        self._estimated = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether one more call would be too many."""
+        return self.calls >= self.upstream.max_calls
+
+    @property
+    def load(self) -> float:
+        """Calls under way, for its weight."""
+        return self.calls / self.upstream.weight
+
+    async def generate(self, start: Callable[[ModelClient], Deltas]) -> Deltas:
+        """The deltas of a generation here."""
+        with self._visited() as visit:
+            async with aclosing(start(self.client)) as deltas:
+                async for delta in deltas:
+                    if visit.trying:
+                        visit.trying = False
+                        self.watch.answered(trying=True)
+                    if isinstance(delta, Usage):
+                        visit.whole = True
+                        self._estimated += delta.estimated
+                    yield delta
+
+    async def fetch(self, start: Callable[[ModelClient], Coroutine[Any, Any, T]]) -> T:
+        """The result of a call here that has one piece."""
+        with self._visited() as visit:
+            result = await start(self.client)
+            visit.whole = True
+            return result
+
+    def status(self, model: str) -> UpstreamStatus:
+        """How it is doing."""
+        return UpstreamStatus(
+            url=self.client.place,
+            dialect=self.upstream.dialect,
+            model=self.upstream.model or model,
+            priority=self.upstream.priority,
+            weight=self.upstream.weight,
+            state=self.watch.state,
+            calls=self.calls,
+            max_calls=self.upstream.max_calls,
+            total_calls=self._total_calls,
+            total_failures=self._total_failures,
+            consecutive_failures=self.watch.failures,
+            out_for_s=round(self.watch.out_for_s, 3),
+            estimated_answers=self._estimated,
+            cause=self.watch.cause,
+        )
+
+    @contextmanager
+    def _visited(self) -> Iterator[_Visit]:
+        visit = _Visit(trying=self.watch.begin())
+        self.calls += 1
+        self._total_calls += 1
+        judged = False
+        try:
+            yield visit
+        except FAILURES as error:
+            judged = True
+            self._total_failures += 1
+            self.watch.failed(error, trying=visit.trying)
+            raise
+        except ZaffreError:
+            judged = True  # it has read the call, and refused it
+            self.watch.succeeded(trying=visit.trying)
+            raise
+        finally:
+            self.calls -= 1
+            if visit.whole and not judged:
+                self.watch.succeeded(trying=visit.trying)
+            elif not judged:
+                self.watch.left(trying=visit.trying)
