@@ -5,6 +5,7 @@ sampling fields are the names that all three dialects use on the wire, so that a
 at the field the client wrote.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -200,3 +201,25 @@ class ImageEmbedCall(Struct, frozen=True):
 Call = ChatCall | CompletionCall | EmbedCall | ImageEmbedCall
 GenerationCall = ChatCall | CompletionCall
 EmbeddingCall = EmbedCall | ImageEmbedCall
+
+
+def operation_of(call: Call) -> Operation:
+    """What `call` asks for."""
+    match call:
+        case ChatCall():
+            return "chat"
+        case CompletionCall():
+            return "complete"
+        case EmbedCall():
+            return "embed"
+        case ImageEmbedCall():
+            return "embed_images"
+
+
+def texts_of(messages: Sequence[Message]) -> Iterator[str]:
+    """Every text in a conversation."""
+    for message in messages:
+        if isinstance(message, UserMessage):
+            yield from (part.text for part in message.parts if isinstance(part, TextPart))
+        elif message.text:
+            yield message.text

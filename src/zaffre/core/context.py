@@ -2,6 +2,7 @@
 
 from msgspec import Struct
 
+from zaffre.core.accounts import Account
 from zaffre.core.principals import Principal
 
 
@@ -11,6 +12,7 @@ class Context(Struct, frozen=True):
     id: str
     """Ours; in every answer, log line and ledger row."""
     principal: Principal
+    account: Account
+    """What the request uses is noted here."""
     dialect: str = ""
-    bytes_in: int = 0
     stream: bool = False

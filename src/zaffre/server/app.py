@@ -27,6 +27,7 @@ from zaffre.core.errors import (
     MethodNotAllowed,
     ZaffreError,
 )
+from zaffre.core.metering import RateLimits
 from zaffre.core.principals import Principal
 from zaffre.server.admin import ADMIN, AdminRoutes
 from zaffre.server.dialects.common import ErrorStyle
@@ -79,14 +80,19 @@ class GatewayApp:
         """Answer one request. Whatever goes wrong leaves in the dialect's own form."""
         if scope["type"] != "http":
             return
-        request, conflict = self._scoped(read_request(scope, str(uuid.uuid4())))
+        request_id = str(uuid.uuid4())
+        account = self._gateway.new_account(request_id)
+        request, conflict = self._scoped(read_request(scope, request_id, account))
         answer = _Answer(send, request, self._routes.style(request))
         try:
             handle, request = await self._find(request, scope, conflict)
             body = await self._read_body(request, receive)
+            if request.method == "POST" and not request.path.startswith(ADMIN):
+                account.expect(request.principal, bytes_in=len(body))
             await run_until_disconnect(receive, handle(request, body, answer.send))
         except ClientDisconnectedError:
             log.info("%s %s %r: the client went away", request.id, request.method, request.path)
+            await answer.gone()
         except ZaffreError as error:
             await answer.fail(error)
         except codec.MalformedError as malformed:
@@ -163,20 +169,39 @@ class GatewayApp:
 
 
 class _Answer:
-    """Whether an answer has begun decides what can still be said about an error."""
+    """Sends one answer and closes its account before the client can take the answer for whole."""
 
     def __init__(self, send: Send, request: Request, style: ErrorStyle) -> None:
         self._send = send
         self._request = request
         self._style = style
-        self._started = False
+        self._status: int | None = None
+        self._bytes = 0
         self._events = 0
         """Of a stream, sent so far."""
 
     async def send(self, message: Message) -> None:
-        self._started = True
-        self._events += message["type"] == "http.response.body"
+        """Pass `message` on; an answer whose cost is known is in the ledger first."""
+        account = self._request.account
+        if message["type"] == "http.response.start":
+            started = message["status"]
+            if account.rates is not None:
+                message = {**message, "headers": [*message["headers"], *rates(account.rates)]}
+        else:
+            started = self._status
+            self._bytes += len(message.get("body", b""))
+            if account.complete or not message.get("more_body", False):
+                await account.close(started, self._bytes)
         await self._send(message)
+        self._status = started
+        self._events += message["type"] == "http.response.body"
+
+    async def gone(self) -> None:
+        """The client has left; what it used stays in the ledger."""
+        try:
+            await self._request.account.close(None, self._bytes)
+        except ZaffreError as error:
+            log.warning("%s is not in the ledger: %s", self._request.id, error.message)
 
     async def fail(self, error: ZaffreError) -> None:
         """An error body; in mid-stream an event, then an end that no client takes for whole.
@@ -184,11 +209,35 @@ class _Answer:
         Returning without the last empty body makes uvicorn close the connection with the chunked
         body unfinished.
         """
-        if self._started:
+        if self._status is not None:
             log.warning("%s cut off in mid-stream: %s", self._request.id, error.message)
             event = self._style.render_event(error, self._events)
+            await self.gone()
             await self._send({"type": "http.response.body", "body": event, "more_body": True})
             return
         status, headers, body = self._style.render(error)
+        self._status = status
+        await self._close_refused(status, len(body))
+        if self._request.account.rates is not None:
+            headers = [*headers, *rates(self._request.account.rates)]
         common = self._request.answer_headers()
         await send_whole(self._send, status, [JSON, *headers, *common], body)
+
+    async def _close_refused(self, status: int, size: int) -> None:
+        try:
+            await self._request.account.close(status, size)
+        except ZaffreError as trouble:  # the client is told of its own trouble, not of this one
+            log.warning("%s is not in the ledger: %s", self._request.id, trouble.message)
+
+
+def rates(left: RateLimits) -> list[tuple[bytes, bytes]]:
+    """What is left of the caller's limits per minute (contract, section 8.3)."""
+    rows = (
+        (b"x-ratelimit-limit-requests", left.limit_requests),
+        (b"x-ratelimit-remaining-requests", left.remaining_requests),
+        (b"x-ratelimit-reset-requests", left.reset_requests_s),
+        (b"x-ratelimit-limit-tokens", left.limit_tokens),
+        (b"x-ratelimit-remaining-tokens", left.remaining_tokens),
+        (b"x-ratelimit-reset-tokens", left.reset_tokens_s),
+    )
+    return [(name, str(value).encode()) for name, value in rows if value is not None]

@@ -6,6 +6,7 @@ from urllib.parse import parse_qs
 from msgspec import Struct
 
 from zaffre.asgi.exchange import Scope
+from zaffre.core.accounts import Account
 from zaffre.core.context import Context
 from zaffre.core.principals import Principal
 
@@ -30,10 +31,11 @@ class Request(Struct, frozen=True, kw_only=True):
     """The endpoint that the path or the host name names; `path` is what comes behind it."""
     principal: Principal = NOBODY
     """Who calls, once the door has been passed."""
+    account: Account
 
-    def context(self, dialect: str, body: bytes = b"", *, stream: bool = False) -> Context:
+    def context(self, dialect: str, *, stream: bool = False) -> Context:
         """What the service needs to know besides the call."""
-        return Context(self.id, self.principal, dialect, len(body), stream)
+        return Context(self.id, self.principal, self.account, dialect, stream)
 
     def header(self, name: bytes) -> str | None:
         """A header's value, without surrounding white space; None when absent or empty."""
@@ -57,7 +59,7 @@ class Request(Struct, frozen=True, kw_only=True):
         return headers
 
 
-def read_request(scope: Scope, request_id: str) -> Request:
+def read_request(scope: Scope, request_id: str, account: Account) -> Request:
     """The request in an ASGI scope. A trailing slash means nothing."""
     headers: dict[bytes, bytes] = {}
     for name, value in scope["headers"]:
@@ -67,6 +69,7 @@ def read_request(scope: Scope, request_id: str) -> Request:
     fields = "&".join(query.split("&", MAX_QUERY_FIELDS)[:MAX_QUERY_FIELDS])
     return Request(
         id=request_id,
+        account=account,
         method=scope["method"],
         path=path.rstrip("/") or "/",
         query=parse_qs(fields, keep_blank_values=True) if fields else {},

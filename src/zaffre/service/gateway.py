@@ -11,8 +11,10 @@ from msgspec import Struct, structs
 
 from zaffre.auth import policy
 from zaffre.auth.policy import Place, judge
+from zaffre.core.accounts import Account
 from zaffre.core.answers import gather
 from zaffre.core.calls import (
+    Call,
     ChatCall,
     CompletionCall,
     EmbedCall,
@@ -21,14 +23,24 @@ from zaffre.core.calls import (
     Operation,
     TextPart,
     UserMessage,
+    operation_of,
+    texts_of,
 )
 from zaffre.core.capabilities import Capabilities, check
 from zaffre.core.cards import ModelCard
 from zaffre.core.client import ModelClient
 from zaffre.core.context import Context
 from zaffre.core.deltas import Deltas, Embeddings, Usage
-from zaffre.core.errors import EngineFailed, ModelContainerFailed, ModelUnreachable, ZaffreError
+from zaffre.core.errors import (
+    EngineFailed,
+    ModelContainerFailed,
+    ModelUnreachable,
+    QuotaExceeded,
+    ZaffreError,
+)
 from zaffre.core.media import MediaFetcher
+from zaffre.core.metering import Ledger, Quota, Scope
+from zaffre.core.plan import Limits
 from zaffre.core.principals import Principal
 from zaffre.routing.deployments import Deployment
 from zaffre.routing.replicas import Replica
@@ -39,6 +51,12 @@ MAX_MIRRORED = 64
 """Copies on their way at a time; when there are more, a call is not copied."""
 AFFINITY_CHARACTERS = 256
 """Calls whose first messages begin with the same so many characters share a prefix cache."""
+CHARACTERS_PER_TOKEN = 4
+"""Of English, about; quotas are settled with the true number."""
+ASSUMED_ANSWER_TOKENS = 256
+"""Reserved for an answer whose request has no bound."""
+SERVERLESS_LIMITS = Limits(tokens_per_minute=200_000, requests_per_minute=1_000)
+"""As Azure's serverless endpoints have them."""
 log = logging.getLogger("zaffre.gateway")
 
 
@@ -55,13 +73,22 @@ class Gateway:
         self,
         table: Table,
         media: MediaFetcher | None = None,
+        *,
+        ledger: Ledger | None = None,
+        quota: Quota | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self.table = table
         """Replaced whole when the plan changes; calls under way keep their route."""
         self._media = media
+        self._ledger = ledger
+        self._quota = quota
         self._draw = draw
         self._mirrored: set[asyncio.Task[None]] = set()
+
+    def new_account(self, request_id: str) -> Account:
+        """Where the use of a request that has just arrived is noted."""
+        return Account(self._ledger, request_id)
 
     def choose(self, context: Context, selector: Selector, operation: Operation) -> Route:
         """The route of a request; see `Table.resolve`. Permission is asked of the result."""
@@ -84,16 +111,42 @@ class Gateway:
         self, context: Context, route: Route, call: GenerationCall
     ) -> AsyncIterator[Generation]:
         """Run `call` on `route`; leaving the context stops the generation and frees its slot."""
-        self._mirror(context, route, call)
-        async with aclosing(self._answer(context, route, call)) as deltas:
-            yield Generation(deltas)
+        account = context.account
+        async with self._accounted(context, route, call):
+            answer = self._answer(route, call, stream=context.stream)
+            async with aclosing(answer), aclosing(account.counted(answer)) as deltas:
+                yield Generation(deltas)
 
     async def embed(
         self, context: Context, route: Route, call: EmbedCall | ImageEmbedCall
     ) -> Embeddings:
         """The vectors of `call` on `route`."""
-        self._mirror(context, route, call)
-        return await self._vectors(route, call)
+        async with self._accounted(context, route, call):
+            vectors = await self._vectors(route, call)
+            context.account.usage = vectors.usage
+            return vectors
+
+    @asynccontextmanager
+    async def _accounted(self, context: Context, route: Route, call: Call) -> AsyncIterator[None]:
+        """What `call` uses, in the ledger and against all quotas."""
+        account = context.account
+        account.begin(**_facts(context, route, call))
+        if self._quota is None:
+            self._mirror(context, route, call)
+            yield
+            return
+        try:
+            scopes = _scopes(context.principal, route)
+            reservation = await self._quota.reserve(scopes, _most_tokens(call))
+        except QuotaExceeded as refused:
+            account.rates = refused.rates
+            raise
+        account.rates = reservation.rates
+        try:
+            self._mirror(context, route, call)
+            yield
+        finally:
+            await reservation.settle(account.charged_tokens)
 
     async def aclose(self) -> None:
         """End the copies that are still on their way."""
@@ -101,7 +154,7 @@ class Gateway:
             task.cancel()
         await asyncio.gather(*self._mirrored, return_exceptions=True)
 
-    async def _answer(self, context: Context, route: Route, call: GenerationCall) -> Deltas:
+    async def _answer(self, route: Route, call: GenerationCall, *, stream: bool) -> Deltas:
         deployment = route.deployment
         affinity = _affinity(deployment, call)
         with deployment.admitted(), _told_as(route):
@@ -112,13 +165,13 @@ class Gateway:
                 call = await with_media(call, self._media)
             replica, client = await deployment.ready_replica(affinity)
             try:
-                async with aclosing(_run(replica, client, call, stream=context.stream)) as deltas:
+                async with aclosing(_run(replica, client, call, stream=stream)) as deltas:
                     async for delta in deltas:
                         yield delta
                 return
             except ModelUnreachable:  # nothing has reached it, so nothing is done twice
                 replica, client = await deployment.successor(client, affinity)
-            async with aclosing(_run(replica, client, call, stream=context.stream)) as deltas:
+            async with aclosing(_run(replica, client, call, stream=stream)) as deltas:
                 async for delta in deltas:
                     yield delta
 
@@ -133,9 +186,7 @@ class Gateway:
                 replica, client = await deployment.successor(client)
                 return await _embed(replica, client, call)
 
-    def _mirror(
-        self, context: Context, route: Route, call: GenerationCall | EmbedCall | ImageEmbedCall
-    ) -> None:
+    def _mirror(self, context: Context, route: Route, call: Call) -> None:
         """Send a copy to the mirror, if there is one; nobody waits for it."""
         if route.mirror is None or len(self._mirrored) >= MAX_MIRRORED:
             return
@@ -144,17 +195,24 @@ class Gateway:
         self._mirrored.add(task)
         task.add_done_callback(self._mirrored.discard)
 
-    async def _run_copy(
-        self, context: Context, route: Route, call: GenerationCall | EmbedCall | ImageEmbedCall
-    ) -> None:
+    async def _run_copy(self, context: Context, route: Route, call: Call) -> None:
+        account = Account(self._ledger, f"{context.id}-mirror")
+        account.expect(context.principal, mirrored=True)
+        status: int | None = None
         try:
+            account.begin(**_facts(context, route, call))
             if isinstance(call, EmbedCall | ImageEmbedCall):
-                await self._vectors(route, call)
+                account.usage = (await self._vectors(route, call)).usage
             else:
-                async with aclosing(self._answer(context, route, call)) as deltas:
+                answer = self._answer(route, call, stream=False)
+                async with aclosing(answer), aclosing(account.counted(answer)) as deltas:
                     await gather(deltas)
+            status = 200
         except ZaffreError as error:  # the copy's trouble is nobody's but the operator's
             log.info("%s mirrored to %s: %s", context.id, route.deployment.full_name, error.message)
+            status = 500
+        finally:
+            await account.close(status, 0)
 
 
 @contextmanager
@@ -212,6 +270,47 @@ def _place(endpoint: Endpoint | None, deployment: Deployment) -> Place:
         endpoint=endpoint.name if endpoint else None,
         auth_mode=endpoint.plan.auth_mode if endpoint else None,
     )
+
+
+def _facts(context: Context, route: Route, call: Call) -> dict[str, str | int | bool]:
+    """What the ledger is told of a request before it runs."""
+    return {
+        "endpoint": route.endpoint.name if route.endpoint else "",
+        "deployment": route.deployment.name,
+        "model": route.deployment.card.name,
+        "operation": operation_of(call),
+        "dialect": context.dialect,
+        "stream": context.stream,
+    }
+
+
+def _scopes(principal: Principal, route: Route) -> list[Scope]:
+    """Whose limits count for a call: the endpoint's, for each of its callers."""
+    endpoint = route.endpoint
+    if endpoint is None:
+        return []
+    limits = endpoint.plan.limits
+    if limits is None and endpoint.plan.kind == "serverless":
+        limits = SERVERLESS_LIMITS
+    return [] if limits is None else [Scope("endpoint", endpoint.name.lower(), limits)]
+
+
+def _most_tokens(call: Call) -> int:
+    """The most tokens that `call` can use, as far as that is known before it runs."""
+    match call:
+        case EmbedCall(texts=texts):
+            return sum(len(text) for text in texts) // CHARACTERS_PER_TOKEN + 1
+        case ImageEmbedCall(inputs=inputs):
+            return len(inputs)
+        case CompletionCall(prompts=prompts):
+            size = sum(len(prompt) for prompt in prompts)
+            choices = call.sampling.n * len(prompts)
+        case ChatCall(messages=messages):
+            size = sum(len(text) for text in texts_of(messages))
+            choices = call.sampling.n
+    answer = call.sampling.max_tokens
+    answer = ASSUMED_ANSWER_TOKENS if answer is None else answer
+    return size // CHARACTERS_PER_TOKEN + 1 + answer * choices
 
 
 def _affinity(deployment: Deployment, call: GenerationCall) -> int:

@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zaffre.core.accounts import Account
 from zaffre.server.request import MAX_QUERY_FIELDS, Request, read_request
 
 
 def read(path: str = "/info", query: bytes = b"", *headers: tuple[bytes, bytes]) -> Request:
     scope = {"method": "GET", "path": path, "query_string": query, "headers": headers}
-    return read_request(scope, "an-id")
+    return read_request(scope, "an-id", Account(None, "an-id"))
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ class AzureInference:
         """POST /chat/completions."""
         version = self.check_version(request)
         parsed, extra = _read(request, body, ChatRequest, CHAT_FIELDS)
-        context = request.context(DIALECT, body, stream=bool(parsed.stream))
+        context = request.context(DIALECT, stream=bool(parsed.stream))
         route = self._choose(request, context, parsed.model, "chat")
         call = read_chat(parsed, extra)
         head = _head(route)
@@ -146,7 +146,7 @@ class AzureInference:
         """POST /completions."""
         self.check_version(request)
         parsed, extra = _read(request, body, CompletionRequest, COMPLETION_FIELDS)
-        context = request.context(DIALECT, body, stream=bool(parsed.stream))
+        context = request.context(DIALECT, stream=bool(parsed.stream))
         route = self._choose(request, context, parsed.model, "complete")
         if parsed.max_tokens is None:
             parsed.max_tokens = DEFAULT_COMPLETION_TOKENS
@@ -166,7 +166,7 @@ class AzureInference:
         """POST /embeddings."""
         self.check_version(request)
         parsed, extra = _read(request, body, EmbeddingRequest, EMBEDDING_FIELDS)
-        context = request.context(DIALECT, body)
+        context = request.context(DIALECT)
         route = self._choose(request, context, parsed.model, "embed")
         encoding = _encoding(parsed.encoding_format)
         vectors = await self._gateway.embed(context, route, read_embedding(parsed, extra))
@@ -176,7 +176,7 @@ class AzureInference:
         """POST /images/embeddings."""
         self.check_version(request)
         parsed, extra = _read(request, body, ImageEmbeddingRequest, EMBEDDING_FIELDS)
-        context = request.context(DIALECT, body)
+        context = request.context(DIALECT)
         route = self._choose(request, context, parsed.model, "embed_images")
         encoding = _encoding(parsed.encoding_format)
         vectors = await self._gateway.embed(context, route, read_image_embedding(parsed, extra))

@@ -62,7 +62,7 @@ class OpenAI:
             raise InvalidParameter(
                 ("top_logprobs",), parsed.top_logprobs, f"At most {MAX_TOP_LOGPROBS}."
             )
-        context = request.context(self.dialect, body, stream=bool(parsed.stream))
+        context = request.context(self.dialect, stream=bool(parsed.stream))
         route = self.choose(request, context, parsed.model, "chat")
         call = read_chat(parsed, {})
         head = _head("chatcmpl-", route, parsed.stream_options)
@@ -81,7 +81,7 @@ class OpenAI:
         """POST /completions."""
         parsed = read_known(body, CompletionRequest)
         _check_stops(parsed.stop)
-        context = request.context(self.dialect, body, stream=bool(parsed.stream))
+        context = request.context(self.dialect, stream=bool(parsed.stream))
         route = self.choose(request, context, parsed.model, "complete")
         if parsed.max_tokens is None:
             parsed.max_tokens = DEFAULT_COMPLETION_TOKENS
@@ -108,7 +108,7 @@ class OpenAI:
                 f"Invalid value for 'encoding_format' = {encoding}. Supported values:"
                 " ['float','base64'].",
             )
-        context = request.context(self.dialect, body)
+        context = request.context(self.dialect)
         route = self.choose(request, context, parsed.model, "embed")
         call = read_embedding(parsed, {})
         if "" in call.texts:

@@ -51,7 +51,7 @@ class Responses:
     async def respond(self, request: Request, body: bytes, send: Send) -> None:
         """POST /responses."""
         parsed = read_known(body, ResponsesRequest)
-        context = request.context(self._openai.dialect, body, stream=bool(parsed.stream))
+        context = request.context(self._openai.dialect, stream=bool(parsed.stream))
         route = self._openai.choose(request, context, parsed.model, "chat")
         call = read_responses(parsed)
         response = _begun(parsed, route)
