@@ -14,7 +14,8 @@ from onnx_models import TOWERS, towers
 from PIL import Image
 
 from zaffre.core.errors import InvalidParameter
-from zaffre.engines.onnx.vision import MAX_IMAGE_BYTES, ImageReader
+from zaffre.engines.images import MAX_IMAGE_BYTES
+from zaffre.engines.onnx.vision import ImageReader
 
 PLACE = ("input", 3, "image")
 READER = ImageReader(TOWERS / "siglip", towers("siglip").card)

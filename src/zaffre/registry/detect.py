@@ -8,6 +8,9 @@ from zaffre.registry.gguf import choose_engine, read_header
 from zaffre.registry.store import CARD_FILE, InstalledModel
 from zaffre.wire import codec
 
+OPENVINO_FILES = ("openvino_model.xml", "openvino_language_model.xml")
+"""One of which a folder of OpenVINO IR has; the second one where the model sees."""
+
 
 def detect(name: str, path: Path) -> InstalledModel:
     """The model in `path`, served as `name`.
@@ -21,7 +24,7 @@ def detect(name: str, path: Path) -> InstalledModel:
         return InstalledModel(_gguf_card(name, path), path, path.parent)
     if not path.is_dir():
         raise EngineFailed(f"{path}: there is no such file or folder.")
-    if (path / "openvino_model.xml").is_file():
+    if any((path / file).is_file() for file in OPENVINO_FILES):
         card = ModelCard(name=name, format="openvino-ir", operations=("chat", "complete"))
         return InstalledModel(card, path, path)
     if (path / "vision_model.onnx").is_file() and (path / "text_model.onnx").is_file():
@@ -37,8 +40,8 @@ def detect(name: str, path: Path) -> InstalledModel:
         return InstalledModel(_gguf_card(name, gguf), gguf, path)
     raise EngineFailed(
         f"{path}: holds no model that is known here. Zaffre runs a GGUF file, an OpenVINO folder"
-        " (openvino_model.xml), and ONNX folders (model.onnx, or vision_model.onnx with"
-        " text_model.onnx); a card.json beside the files says what they are."
+        " (openvino_model.xml, or openvino_language_model.xml), and ONNX folders (model.onnx, or"
+        " vision_model.onnx with text_model.onnx); a card.json beside the files says what they are."
     )
 
 

@@ -1,15 +1,15 @@
 """Vision towers: from image files to pixels to vectors."""
 
 from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from PIL import Image, ImageOps
+from PIL import Image
 
 from zaffre.core.cards import ModelCard
-from zaffre.core.errors import EngineFailed, InvalidParameter, Location
+from zaffre.core.errors import EngineFailed, Location
+from zaffre.engines.images import MAX_PIXELS, decode_image, refuse_image
 from zaffre.engines.onnx.batcher import Array, Vectors
 from zaffre.engines.onnx.files import (
     Box,
@@ -21,10 +21,6 @@ from zaffre.engines.onnx.files import (
 )
 from zaffre.engines.onnx.session import run_options
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
-MAX_IMAGE_BYTES = 32 * 1024 * 1024
-MAX_PIXELS = 64_000_000
-"""Of an image as it is and as it is scaled: decoded, 4 bytes each."""
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 HALF = (0.5, 0.5, 0.5)
@@ -65,10 +61,10 @@ class ImageReader:
     def read(self, content: bytes, place: Location) -> Array:
         """The pixels of an image file, float32 [3, height, width].
 
-        Raises `InvalidParameter` at `place` when it is no image in one of `FORMATS`, is broken, or
-        is too large. Blocks for up to a second or so with the largest images.
+        Raises `InvalidParameter` at `place` as `decode_image` does, and when it is too narrow.
+        Blocks for up to a second or so with the largest images.
         """
-        image = self._scale(_decode(content, place), place)
+        image = self._scale(decode_image(content, place), place)
         if self._crop is not None:
             image = _centre_crop(image, *self._crop)
         pixels = np.asarray(image, np.float32) * np.float32(self._factor)
@@ -87,7 +83,8 @@ class ImageReader:
                 longer = int(edge * long / short)
                 wanted = (edge, longer) if image.width <= image.height else (longer, edge)
         if wanted[0] * wanted[1] > MAX_PIXELS:
-            raise _refuse(place, f"The image is too narrow: {image.width} x {image.height} pixels.")
+            size = f"{image.width} x {image.height}"
+            raise refuse_image(place, f"The image is too narrow: {size} pixels.")
         return image if wanted == image.size else image.resize(wanted, self._resample)
 
 
@@ -138,45 +135,10 @@ class VisionTower:
         return vectors
 
 
-def _decode(content: bytes, place: Location) -> Image.Image:
-    if len(content) > MAX_IMAGE_BYTES:
-        raise _refuse(place, f"The image has more than {MAX_IMAGE_BYTES} bytes.")
-    try:
-        with Image.open(BytesIO(content), formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise _refuse(place, f"The image has more than {MAX_PIXELS} pixels.")
-            return _to_rgb(ImageOps.exif_transpose(image))
-    except InvalidParameter:
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as bomb:
-        raise _refuse(place, f"The image has more than {MAX_PIXELS} pixels.") from bomb
-    # The fence: a decoder fails on garbage with whatever its parser stumbles over.
-    except Exception as trouble:
-        kinds = ", ".join(FORMATS)
-        raise _refuse(place, f"This is no whole image in one of {kinds}.") from trouble
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):
-        # 16 bits of grey; Pillow would cut what exceeds 8 bits instead of scaling it.
-        deep = np.asarray(image).astype(np.uint32)
-        image = Image.fromarray((deep >> 8).clip(0, 255).astype(np.uint8), "L")
-    if "A" in image.getbands() or "transparency" in image.info:
-        # On white, as the reference implementation does it: what is behind it is not in the file.
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
-
-
 def _centre_crop(image: Image.Image, height: int, width: int) -> Image.Image:
     left, top = (image.width - width) // 2, (image.height - height) // 2
     # Outside the image this fills with black.
     return image.crop((left, top, left + width, top + height))
-
-
-def _refuse(place: Location, message: str) -> InvalidParameter:
-    return InvalidParameter(place, "image", message)
 
 
 def _crop_size(config: PreprocessorConfig, clip: bool) -> tuple[int, int] | None:

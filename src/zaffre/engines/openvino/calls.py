@@ -3,23 +3,15 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from json import loads
 from random import Random
 from typing import Any
 
 from msgspec import Struct, structs
 
 from zaffre.core.calls import (
-    AssistantMessage,
     ChatCall,
     CompletionCall,
-    Message,
     Sampling,
-    SystemMessage,
-    TextPart,
-    ToolCall,
-    ToolMessage,
-    UserMessage,
 )
 from zaffre.core.deltas import Delta, Deltas, ReasoningDelta, TextDelta, Usage
 from zaffre.core.errors import (
@@ -31,11 +23,13 @@ from zaffre.core.errors import (
     UnsupportedParameter,
     ZaffreError,
 )
+from zaffre.engines.openvino.conversations import decode_pictures, template_messages
 from zaffre.engines.openvino.grammar import grammar_of
 from zaffre.engines.openvino.process import RunnerProcess
 from zaffre.engines.openvino.wire import (
     Accepted,
     Conversation,
+    Counted,
     Event,
     Failed,
     Generate,
@@ -50,6 +44,7 @@ from zaffre.engines.openvino.wire import (
 from zaffre.engines.text.answer_forms import answer_schema, must_call
 from zaffre.engines.text.best_of import best, tried_sampling
 from zaffre.engines.text.choices import CallChoice, Choice, TextChoice, ToolChoice
+from zaffre.engines.text.effort import effort_variables
 from zaffre.engines.text.thoughts import ThoughtSplitter, thinks
 from zaffre.engines.text.tool_calls import (
     ToolCallSplitter,
@@ -95,6 +90,8 @@ class OpenVinoCalls:
         self._new_id = call_ids(randomness)
         self._vocabulary_size = model.vocabulary_size
         self._sentencepiece = model.sentencepiece
+        self._sees = model.sees
+        self._chat_template = model.chat_template
         self._takes_tools = "tools" in model.chat_template
         self._thinks = thinks(model.chat_template)
 
@@ -104,11 +101,16 @@ class OpenVinoCalls:
         self._check_tokens(call.sampling.stop_token_ids, ("stop_token_ids",))
         choice_of_tool = call.tool_choice if call.tools else "none"
         forced = must_call(call)
+        # Reading a large schema or image takes longer than the loop may wait.
         grammar = await asyncio.to_thread(self._grammar, call)
+        pictures = await asyncio.to_thread(decode_pictures, call.messages) if self._sees else ()
         told = call if self._takes_tools else structs.replace(call, messages=spell_out(call))
         offered = call.tools if self._takes_tools and choice_of_tool != "none" else ()
         conversation = Conversation(
-            _messages(told.messages), [function_object(tool) for tool in offered]
+            template_messages(told.messages),
+            [function_object(tool) for tool in offered],
+            pictures,
+            effort_variables(call.reasoning_effort, self._chat_template),
         )
         plan = _Plan(
             sampling=call.sampling,
@@ -245,6 +247,7 @@ class _Run:
         self._choices: dict[int, Choice] = {}
         self._unanswered = len(prompts)
         self._unfinished = len(prompts) * plan.sampling.n
+        self._uncounted: set[int] = set()
         self._prompt_tokens = self._completion_tokens = self._reasoning_tokens = 0
 
     async def deltas(self) -> Deltas:
@@ -252,7 +255,7 @@ class _Run:
         for first in range(0, self._unfinished, self._plan.sampling.n):
             self._begin(first)
         early: list[Delta] = []
-        while self._unfinished:
+        while self._unfinished or self._uncounted:
             index, event = await self._events.get()
             early += self._take(index, event)
             if not self._unanswered:
@@ -290,7 +293,11 @@ class _Run:
             case Accepted():
                 return self._accept(index, event)
             case Progress():
-                return self._progress(index, event)
+                # What the runner said before it knew that nothing more is wanted is dropped.
+                return self._progress(index, event) if index in self._numbers else []
+            case Counted(prompt_tokens=tokens):
+                self._count(index, tokens)
+                return []
             case TooLong(tokens=tokens, limit=limit):
                 raise PromptTooLong(tokens, limit, self._plan.location)
             case Refused(message=message):
@@ -304,10 +311,17 @@ class _Run:
 
     def _accept(self, index: int, event: Accepted) -> list[Delta]:
         self._choices[index] = self._plan.make_choice(index, event.thinking)
+        if event.prompt_tokens is None:
+            self._uncounted.add(index)
         if index % self._plan.sampling.n == 0:
             self._unanswered -= 1
-            self._prompt_tokens += event.prompt_tokens
+            self._prompt_tokens += event.prompt_tokens or 0
         return [TextDelta(event.prompt, index)] if event.prompt else []
+
+    def _count(self, index: int, prompt_tokens: int) -> None:
+        self._uncounted.discard(index)
+        if index % self._plan.sampling.n == 0:
+            self._prompt_tokens += prompt_tokens
 
     def _progress(self, index: int, event: Progress) -> list[Delta]:
         choice = self._choices[index]
@@ -318,7 +332,11 @@ class _Run:
         if event.finish is not None or choice.ended:
             deltas += choice.close(event.finish or "stop")
             self._unfinished -= 1
-            self._runner.cancel(self._numbers.pop(index))
+            number = self._numbers.pop(index)
+            if index in self._uncounted:
+                self._runner.end(number)
+            else:
+                self._runner.cancel(number)
         if index % self._plan.sampling.n == 0:
             self._begin_others(index)
         return deltas
@@ -331,38 +349,3 @@ class _Run:
 
 def _bound(sampling: Sampling, default: int) -> int:
     return default if sampling.max_tokens is None else sampling.max_tokens
-
-
-def _messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """The messages as chat templates take them."""
-    names = {
-        made.id: made.name
-        for message in messages
-        if isinstance(message, AssistantMessage)
-        for made in message.tool_calls
-    }
-    return [_message(message, names) for message in messages]
-
-
-def _message(message: Message, names: dict[str, str]) -> dict[str, Any]:
-    match message:
-        case SystemMessage(text=text):
-            return {"role": "system", "content": text}
-        case UserMessage(parts=parts):
-            texts = [part.text for part in parts if isinstance(part, TextPart)]
-            return {"role": "user", "content": "\n".join(texts)}
-        case AssistantMessage(text=text, tool_calls=calls):
-            made = {"tool_calls": [_made(call) for call in calls]} if calls else {}
-            return {"role": "assistant", "content": text, **made}
-        case ToolMessage(tool_call_id=number, text=text):
-            named = {"name": names[number]} if number in names else {}
-            return {"role": "tool", "tool_call_id": number, "content": text, **named}
-
-
-def _made(call: ToolCall) -> dict[str, Any]:
-    try:
-        arguments = loads(call.arguments)
-    except ValueError:
-        arguments = call.arguments
-    function = {"name": call.name, "arguments": arguments}
-    return {"id": call.id, "type": "function", "function": function}

@@ -16,6 +16,7 @@ from zaffre.engines.openvino.calls import OpenVinoCalls
 from zaffre.engines.openvino.options import load_order
 from zaffre.engines.openvino.process import RunnerProcess
 from zaffre.engines.openvino.wire import Ready
+from zaffre.engines.text.effort import hears_effort
 
 DEFAULT_CHAT_TOKENS = 1024
 """Bound on a chat answer when neither client nor option gives one."""
@@ -72,6 +73,7 @@ class OpenVinoEngine:
 def _capabilities(spec: EngineSpec, ready: Ready) -> Capabilities:
     # Without a template there is no agreed way to write a conversation.
     operations = {"chat", "complete"} if ready.chat_template else {"complete"}
+    effort = {"reasoning_effort": ANY} if hears_effort(ready.chat_template) else {}
     return Capabilities(
         model=spec.card.name,
         engine="openvino",
@@ -90,9 +92,12 @@ def _capabilities(spec: EngineSpec, ready: Ready) -> Capabilities:
             "stop_token_ids": ANY,
             "echo": ANY,
             "parallel_tool_calls": ANY,
-        },
+        }
+        | effort,
+        content_parts=frozenset({"text", "image"} if ready.sees else {"text"}),
         formats=frozenset({"text", "json_object", "json_schema"}),
         tool_choices=frozenset({"auto", "required", "named"}),
-        token_prompts=True,
+        # The library takes the prompts of a model that sees as text only.
+        token_prompts=not ready.sees,
         context_length=ready.context_length,
     )

@@ -14,13 +14,12 @@ _GREEDY_TEMPERATURE = 1e-3
 _SEEDS = 2**64
 
 
-def generation_config(
-    order: Generate, max_tokens: int, vocabulary: Vocabulary
-) -> genai.GenerationConfig:
-    """What the library is told about `order`."""
+def generation_config(order: Generate, vocabulary: Vocabulary) -> genai.GenerationConfig:
+    """What the library is told about `order`, but for the bound on its tokens."""
     asked = order.sampling
     config = genai.GenerationConfig()
-    config.max_new_tokens = max_tokens
+    # Prompts come as their template wrote them.
+    config.apply_chat_template = False
     # What a grammar describes has an end.
     config.ignore_eos = asked.ignore_eos and order.grammar is None
     config.stop_token_ids = _stop_tokens(order, vocabulary)
@@ -54,9 +53,20 @@ def _stop_tokens(order: Generate, vocabulary: Vocabulary) -> set[int]:
 class Generation:
     """A generation under way: turns its tokens into text, and ends it before a stop text."""
 
-    def __init__(self, order: Generate, handle: GenerationHandle, vocabulary: Vocabulary) -> None:
+    def __init__(
+        self,
+        order: Generate,
+        handle: GenerationHandle,
+        vocabulary: Vocabulary,
+        *,
+        bound: int | None = None,
+    ) -> None:
+        """With `bound`, the generation is ended after so many tokens if the library does not."""
         self.id = order.id
         self.handle = handle
+        self.counted = bound is None
+        """Whether the length of the prompt was known before."""
+        self._left = bound
         self.ended = False
         """Whether nothing more will be read from it."""
         self.cancelled = False
@@ -78,6 +88,8 @@ class Generation:
         while not self.ended and self.handle.can_read():
             for output in self.handle.read().values():
                 tokens += len(output.generated_ids)
+                if self._left is not None:
+                    self._left -= len(output.generated_ids)
                 scores = output.generated_log_probs
                 for token, score in zip(output.generated_ids, scores, strict=True):
                     deltas += self._push(token, score)
@@ -111,9 +123,20 @@ class Generation:
         if self._choice.ended:
             self.cancel()
             return "stop"
+        if reason == genai.GenerationFinishReason.STOP:
+            return "stop"
         if reason == genai.GenerationFinishReason.LENGTH:
             return "length"
-        return "stop" if reason == genai.GenerationFinishReason.STOP else None
+        if self._left == 0:
+            self.cancel()
+            return "length"
+        return None
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of the prompt; known when the pipeline has let go of the generation."""
+        tokens: int = self.handle.get_perf_metrics().get_num_input_tokens()
+        return tokens
 
     @property
     def lost(self) -> bool:

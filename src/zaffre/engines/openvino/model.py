@@ -4,6 +4,7 @@ import logging
 import re
 import shutil
 import tempfile
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,13 @@ from zaffre.engines.openvino.wire import Conversation, Load, Ready
 MARK = "\ufdd0"
 """Stands inside the texts of a conversation where they must be cut before they are tokenised. It is
 a noncharacter: Unicode keeps it for such uses and no text may have it."""
+PICTURE_TAG = "<ov_genai_image_{}>"
+"""What stands for a picture in a prompt, whatever the model's own word for it is."""
+_PICTURE_TAGS = r"<(?:ov_genai_[a-z]+_\d+|image|video|\|(?:image|video)_\d+\|)>"
+"""What the library reads as a place for a picture, besides special tokens."""
 _TEMPLATE_ERROR = re.compile(r"Minja's error: (.*?)(?: at row \d+, column \d+:|$)", re.MULTILINE)
 _PROBE_TOKENS_OVER = 64
+_PROBE_TEXT = "zaffre"
 _COUNTED_CHARACTERS = 16_384
 _BYTE_NAMES = {f"<0x{byte:02X}>".encode(): bytes([byte]) for byte in range(256)}
 _PIECE_BLANK = "\u2581".encode()
@@ -56,7 +62,13 @@ class LoadedModel:
             self._tokenizer.set_chat_template(order.chat_template)
         self.chat_template: str = self._tokenizer.chat_template
         self.vocabulary = _vocabulary(self._tokenizer, self.pipeline.get_config(), order)
-        self._special = re.compile("|".join(map(re.escape, self.vocabulary.special_texts)) or "$^")
+        self.sees = order.sees
+        special = [*map(re.escape, self.vocabulary.special_texts), *[_PICTURE_TAGS] * order.sees]
+        self._special = re.compile("|".join(special) or "$^")
+        self.start = self.decode(tuple(self._tokens("", start=True))) if order.sees else ""
+        """What the tokenizer puts before a text; known of models that see."""
+        self._takes_parts = True
+        self._takes_parts = order.sees and self._renders_parts()
         longest = self._longest(order.context_length + _PROBE_TOKENS_OVER)
         self.context_length = min(order.context_length, longest)
 
@@ -67,6 +79,7 @@ class LoadedModel:
             len(self.vocabulary.pieces),
             self.chat_template,
             self.vocabulary.sentencepiece,
+            self.sees,
         )
 
     def render(self, conversation: Conversation) -> str:
@@ -76,21 +89,49 @@ class LoadedModel:
         end its own turn. Raises `TemplateRefusedError`.
         """
         messages = [self._defused(message) for message in conversation.messages]
+        if self.sees and not self._takes_parts:
+            messages = _with_tags(messages)
         try:
-            rendered: str = self._tokenizer.apply_chat_template(
-                messages, add_generation_prompt=True, tools=conversation.tools or None
-            )
+            return self._apply_template(messages, conversation)
         except RuntimeError as error:
             raise TemplateRefusedError(_reason(error)) from error
+
+    def render_seen(self, conversation: Conversation) -> str:
+        """The conversation as a model that sees is given it, which the library tokenises.
+
+        It adds what every prompt starts with, also where the template has done so.
+        """
+        return self.render(conversation).replace(MARK, " ").removeprefix(self.start)
+
+    def _apply_template(self, messages: list[dict[str, Any]], conversation: Conversation) -> str:
+        rendered: str = self._tokenizer.apply_chat_template(
+            messages,
+            add_generation_prompt=True,
+            tools=conversation.tools or None,
+            extra_context=conversation.variables or None,
+        )
         return rendered
+
+    def _renders_parts(self) -> bool:
+        """Whether the template writes the parts of a message, pictures among them, by itself."""
+        told = {"type": "text", "text": _PROBE_TEXT}
+        try:
+            with_picture, without = (
+                self.render(Conversation([{"role": "user", "content": parts}]))
+                for parts in ([{"type": "image"}, told], [told])
+            )
+        except TemplateRefusedError:
+            return False
+        return _PROBE_TEXT in without != with_picture and "'type'" not in with_picture
 
     def encode(self, text: str, *, start: bool) -> list[int]:
         """The tokens of `text`, with what a prompt starts with if `start`.
 
         As many as there are, or at least `context_length` when there are more.
         """
-        if not text:
-            return []
+        return self._tokens(text, start=start) if text else []
+
+    def _tokens(self, text: str, *, start: bool) -> list[int]:
         tokens = self._tokenizer.encode(text, add_special_tokens=start).input_ids.data[0]
         ids: list[int] = tokens.tolist()
         return ids
@@ -126,6 +167,21 @@ class LoadedModel:
                 return [self._defused(item) for item in value]
             case _:
                 return value
+
+
+def _with_tags(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The messages for a template that knows texts only, with tags for pictures, counted up."""
+    number = count()
+
+    def tagged(content: Any) -> Any:  # noqa: ANN401 - any JSON
+        if not isinstance(content, list):
+            return content
+        return "\n".join(
+            part["text"] if part["type"] == "text" else PICTURE_TAG.format(next(number))
+            for part in content
+        )
+
+    return [message | {"content": tagged(message["content"])} for message in messages]
 
 
 def _broken_up(special: re.Match[str]) -> str:

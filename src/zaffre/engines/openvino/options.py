@@ -30,13 +30,19 @@ _VALUE_BYTES = 1.2
 """One number in the cache, eight bits with its share of a scale."""
 _SOME_TOKEN_BYTES = 128 * 1024
 """Keys and values of one token, where the files do not tell."""
-IR_FILES = (
-    "openvino_model.xml",
-    "openvino_model.bin",
-    "openvino_tokenizer.xml",
-    "openvino_detokenizer.xml",
-)
+_TOKENIZER_FILES = ("openvino_tokenizer.xml", "openvino_detokenizer.xml")
+IR_FILES = ("openvino_model.xml", "openvino_model.bin", *_TOKENIZER_FILES)
 """What a folder must have."""
+SEEING_FILES = (
+    "openvino_language_model.xml",
+    "openvino_language_model.bin",
+    "openvino_text_embeddings_model.xml",
+    "openvino_vision_embeddings_model.xml",
+    "preprocessor_config.json",  # without it the library scales images to a size of its own
+    "config.json",
+    *_TOKENIZER_FILES,
+)
+"""What the folder of a model that sees must have."""
 
 
 OPTIONS: dict[str, Option] = {
@@ -69,10 +75,11 @@ class _Facts(Struct, frozen=True):
     token_bytes: int | None
     """Keys and values of one token, in the cache."""
     stop_token_ids: tuple[int, ...] = ()
+    sees: bool = False
 
 
-class _FolderConfig(Struct, frozen=True):
-    """The part of an exported model's `config.json` that matters here."""
+class _LanguageConfig(Struct, frozen=True):
+    """What an exported model's `config.json` says about its language model."""
 
     max_position_embeddings: int | None = None
     num_hidden_layers: int | None = None
@@ -80,6 +87,12 @@ class _FolderConfig(Struct, frozen=True):
     num_attention_heads: int | None = None
     num_key_value_heads: int | None = None
     head_dim: int | None = None
+
+
+class _FolderConfig(_LanguageConfig, frozen=True):
+    """The part of a `config.json` that matters here: in models that see, it is inside another."""
+
+    text_config: _LanguageConfig | None = None
 
 
 def load_order(spec: EngineSpec) -> Load:
@@ -105,6 +118,7 @@ def load_order(spec: EngineSpec) -> Load:
         stop_token_ids=facts.stop_token_ids,
         chat_template=spec.card.chat_template,
         converted=_converted(path, int(options.get("keep_converted_gb", 1))),
+        sees=facts.sees,
     )
 
 
@@ -128,7 +142,9 @@ def _file_facts(path: Path) -> _Facts:
 
 
 def _folder_facts(path: Path) -> _Facts:
-    missing = [name for name in IR_FILES if not (path / name).is_file()]
+    sees = (path / SEEING_FILES[0]).is_file()
+    needed = SEEING_FILES if sees else IR_FILES
+    missing = [name for name in needed if not (path / name).is_file()]
     if missing:
         raise EngineFailed(
             f"{path} is no OpenVINO model: {missing[0]} is missing. 'optimum-cli export openvino'"
@@ -140,13 +156,16 @@ def _folder_facts(path: Path) -> _Facts:
         config = _FolderConfig()
     except msgspec.MsgspecError as error:
         raise EngineFailed(f"{path / 'config.json'}: {error}.") from error
+    language = config.text_config or config
+    heads = language.num_attention_heads
     return _Facts(
-        config.max_position_embeddings,
+        language.max_position_embeddings or config.max_position_embeddings,
         _token_bytes(
-            layers=config.num_hidden_layers,
-            heads=config.num_key_value_heads or config.num_attention_heads,
-            head_size=config.head_dim or _quotient(config.hidden_size, config.num_attention_heads),
+            layers=language.num_hidden_layers,
+            heads=language.num_key_value_heads or heads,
+            head_size=language.head_dim or _quotient(language.hidden_size, heads),
         ),
+        sees=sees,
     )
 
 

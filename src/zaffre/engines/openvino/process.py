@@ -111,6 +111,11 @@ class RunnerProcess:
         if self._sinks.pop(number, None) is not None and self._line is not None:
             self._line.send(Cancel(number))
 
+    def end(self, number: int) -> None:
+        """Stop a generation, if it is still going on; its sink still gets what is left to say."""
+        if number in self._sinks and self._line is not None:
+            self._line.send(Cancel(number))
+
     async def aclose(self) -> None:
         """End the process; what is in flight fails."""
         self._closed = True

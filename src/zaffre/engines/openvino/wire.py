@@ -42,13 +42,28 @@ class Load(Struct, tag="load", frozen=True, kw_only=True):
     chat_template: str | None
     converted: str | None
     """Folder for the model as OpenVINO IR, written at the first start and read at the next."""
+    sees: bool = False
+    """Whether the model takes pictures; then the library takes no prompt but as text."""
+
+
+class Picture(Struct, frozen=True):
+    """A decoded image: rows of pixels, each three bytes of red, green and blue."""
+
+    width: int
+    height: int
+    pixels: bytes
 
 
 class Conversation(Struct, tag="conversation", frozen=True):
     """Messages and tools as chat templates take them."""
 
     messages: list[dict[str, Any]]
+    """With pictures, the content of a message is a list: `{"type": "text", "text": ...}`, and
+    `{"type": "image"}` for the next of `pictures`."""
     tools: list[dict[str, Any]] = []
+    pictures: tuple[Picture, ...] = ()
+    variables: dict[str, str | bool] = {}
+    """More that the template may look at."""
 
 
 class Text(Struct, tag="text", frozen=True):
@@ -98,6 +113,8 @@ class Ready(Struct, tag="ready", frozen=True):
     """Empty when the model has none."""
     sentencepiece: bool
     """Of which kind the vocabulary is, which grammars have to know."""
+    sees: bool = False
+    """Whether conversations may have pictures."""
 
 
 class Unloadable(Struct, tag="unloadable", frozen=True):
@@ -110,7 +127,8 @@ class Accepted(Struct, tag="accepted", frozen=True):
     """A generation is in the pipeline."""
 
     id: int
-    prompt_tokens: int
+    prompt_tokens: int | None
+    """None where only the library can count them; then `Counted` follows before `Freed`."""
     prompt: str = ""
     thinking: bool = False
     """Whether the chat template has opened the model's thoughts already."""
@@ -148,6 +166,13 @@ class Progress(Struct, tag="progress", frozen=True):
     finish: FinishReason | None = None
 
 
+class Counted(Struct, tag="counted", frozen=True):
+    """How many tokens the prompt of a generation had, which has ended."""
+
+    id: int
+    prompt_tokens: int
+
+
 class Freed(Struct, tag="freed", frozen=True):
     """A generation holds nothing in the pipeline any more; the last word about its id."""
 
@@ -160,7 +185,9 @@ class Broken(Struct, tag="broken", frozen=True):
     message: str
 
 
-Event = Ready | Unloadable | Accepted | TooLong | Refused | Failed | Progress | Freed | Broken
+Event = (
+    Ready | Unloadable | Accepted | TooLong | Refused | Failed | Progress | Counted | Freed | Broken
+)
 Message = TypeVar("Message")
 
 _encoder = msgspec.msgpack.Encoder()
