@@ -6,6 +6,7 @@ RegistryError
 ├── ModelNotInstalled    no such model in the store
 ├── ModelDamaged         its folder is incomplete or its card unreadable
 ├── NotInCatalogue       nobody knows where to get it
+│   └── NotMapped        the same of a model of Azure's registries
 ├── InvalidCatalogue     the list of models is not what its schema says
 └── PullFailed           download, verification or preparation failed; nothing was installed
     ├── HubUnavailable   offline, not reachable, or out of order
@@ -84,6 +85,19 @@ class NotInCatalogue(RegistryError):
         super().__init__(
             f"The catalogue has no model '{name[:100]}'.{hint} Run `zaffre models list` to see what"
             " it has; from a hub comes `hf:OWNER/REPOSITORY`."
+        )
+
+
+class NotMapped(NotInCatalogue):
+    """The catalogue knows no open weights of a model of Azure's registries."""
+
+    def __init__(self, model: str, known: Sequence[str]) -> None:
+        near = near_names(model, known)
+        hint = f" It knows {near}." if near else ""
+        RegistryError.__init__(
+            self,
+            f"The catalogue does not know where the weights of Azure's model '{model[:100]}' are."
+            f"{hint} Name them yourself: `model: hf:OWNER/REPOSITORY`.",
         )
 
 

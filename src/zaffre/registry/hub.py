@@ -1,7 +1,7 @@
 """A hub as `pull` sees it: repositories of files, each with a size and a digest, read in pieces."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -81,3 +81,7 @@ class HubSource(Protocol):
         self, listing: HubListing, file: HubFile, start_bytes: int
     ) -> AbstractContextManager[Reading]:
         """Read `file` from `start_bytes` on."""
+
+
+Connect = Callable[[], AbstractContextManager[HubSource]]
+"""Opens a hub. Called only when it has to be asked."""

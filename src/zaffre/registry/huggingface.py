@@ -6,6 +6,7 @@ it begins a file anew after each cut, and a large model on a thin line would nev
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Self
 
 import httpx2
 from huggingface_hub import HfApi, get_token, hf_hub_url
@@ -57,7 +58,7 @@ def access_from(environ: Mapping[str, str]) -> HubAccess:
 
 
 class HuggingFaceHub:
-    """See `HubSource`. Close it, or use it as a context."""
+    """See `HubSource`. Use it as a context: its end closes all connections."""
 
     def __init__(self, access: HubAccess) -> None:
         self._offline = access.offline
@@ -81,8 +82,10 @@ class HuggingFaceHub:
             max_redirects=MAX_REDIRECTS,
         )
 
-    def close(self) -> None:
-        """Close all connections."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
         self._client.close()
 
     def listing(self, reference: HubReference) -> HubListing:

