@@ -17,10 +17,12 @@
     │   └── NoTraffic             an endpoint whose deployments all have a share of 0
     ├── MethodNotAllowed
     ├── Unauthenticated           no valid key
+    │   └── InvalidToken          a token was shown, and it is not valid
     ├── PermissionDenied          a valid key that is not for this
     ├── Conflict                  what is asked does not fit what is running
     ├── Overloaded                full queue: try again
     │   └── QuotaExceeded         the caller's share is used up: try again later
+    ├── IssuerUnavailable         whoever signs tokens cannot be asked for its keys: try again
     ├── ModelUnavailable          starting, restarting or stopped: try again
     │   └── ModelUnreachable      nothing of the request has reached it
     ├── MeteringUnavailable       use cannot be accounted for at present, so nothing is served
@@ -35,7 +37,6 @@ from collections.abc import Sequence
 from typing import Self
 
 from zaffre.core.metering import RateLimits
-
 from zaffre.core.safety import Screened
 
 Location = tuple[str | int, ...]
@@ -221,6 +222,14 @@ class Unauthenticated(ZaffreError):
         )
 
 
+class InvalidToken(Unauthenticated):
+    """A bearer token was shown that is not valid, or not any more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.message += ". The token is not valid, is for another audience, or has expired."
+
+
 class PermissionDenied(ZaffreError):
     """The caller is known, and may not do this."""
 
@@ -240,6 +249,18 @@ class Overloaded(ZaffreError):
 
     def __init__(self, message: str, retry_after_s: int = 1) -> None:
         super().__init__(message, retry_after_s=retry_after_s)
+
+
+class IssuerUnavailable(ZaffreError):
+    """A token cannot be verified: its issuer's keys are not known and cannot be fetched."""
+
+    code = "issuer_unavailable"
+
+    def __init__(self, retry_after_s: int = 10) -> None:
+        super().__init__(
+            "The issuer of this token cannot be asked for its keys. Try again later.",
+            retry_after_s=retry_after_s,
+        )
 
 
 class ModelUnavailable(ZaffreError):

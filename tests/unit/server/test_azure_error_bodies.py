@@ -19,6 +19,7 @@ STATUS = {
     errors.NoModel(): 400,
     errors.UnknownModel("a"): 400,
     errors.Unauthenticated(): 401,
+    errors.InvalidToken(): 401,
     errors.OperationNotSupported("chat", "a", ["embed"]): 404,
     errors.NotFound("No."): 404,
     errors.MethodNotAllowed("GET", ["POST"]): 405,
@@ -37,6 +38,7 @@ STATUS = {
     errors.EngineFailed("Broke."): 500,
     errors.ModelContainerFailed("Broke."): 424,
     errors.ZaffreError("Bug."): 500,
+    errors.IssuerUnavailable(): 503,
     errors.ModelUnavailable("Starting.", retry_after_s=5): 503,
     errors.ModelUnreachable("Gone.", retry_after_s=5): 503,
 }
@@ -128,3 +130,7 @@ def test_an_allowed_method_and_the_kind_of_key_are_named():
     _, headers, body = _rendered(errors.Unauthenticated())
     assert headers[b"www-authenticate"] == b"Bearer"
     assert body["statusCode"] == 401
+    _, headers, body = _rendered(errors.InvalidToken())
+    assert headers[b"www-authenticate"] == b'Bearer error="invalid_token"'
+    assert headers[b"x-ms-error-reason"] == b"Invalid JWT."
+    assert "auth token validation failed" in body["message"].lower()

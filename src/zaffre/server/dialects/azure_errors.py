@@ -5,7 +5,7 @@ import reprlib
 from msgspec import UNSET
 
 from zaffre.core import errors as core
-from zaffre.server.dialects.common import Headers, container_headers
+from zaffre.server.dialects.common import Headers, challenge, container_headers
 from zaffre.wire import codec, sse
 from zaffre.wire.errors import AzureErrorBody, ErrorDetail, ErrorItem, StreamErrorBody
 
@@ -21,6 +21,7 @@ _STATUS: dict[type[core.ZaffreError], int] = {
     core.PermissionDenied: 401,
     core.Conflict: 409,
     core.Overloaded: 429,
+    core.IssuerUnavailable: 503,
     core.ModelUnavailable: 503,
     core.MeteringUnavailable: 503,
     # Azure's managed endpoints say 408; unlike 504, clients do not repeat it three times.
@@ -73,7 +74,7 @@ def render(error: core.ZaffreError) -> tuple[int, Headers, bytes]:
     if isinstance(error, core.MethodNotAllowed):
         headers.append((b"allow", ", ".join(error.allowed).encode()))
     if status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
+        headers.extend(challenge(error))
     if isinstance(error, core.ModelContainerFailed):
         headers.extend(container_headers(error))
     return status, headers, codec.encode(body)

@@ -5,7 +5,7 @@ from typing import Protocol, TypeVar
 
 from msgspec import Raw
 
-from zaffre.core.errors import InvalidRequest, ModelContainerFailed, ZaffreError
+from zaffre.core.errors import InvalidRequest, InvalidToken, ModelContainerFailed, ZaffreError
 from zaffre.server.request import Request
 from zaffre.wire import codec
 from zaffre.wire.chat import ChatRequest
@@ -29,6 +29,16 @@ class ErrorStyle(Protocol):
 
     def render_event(self, error: ZaffreError, number: int) -> bytes:
         """The frame that tells of an error in mid-stream, after `number` other frames."""
+
+
+def challenge(error: ZaffreError) -> Headers:
+    """What a 401 asks for (RFC 6750), and the service's own word for a bad token (contract, 8.2)."""
+    if not isinstance(error, InvalidToken):
+        return [(b"www-authenticate", b"Bearer")]
+    return [
+        (b"www-authenticate", b'Bearer error="invalid_token"'),
+        (b"x-ms-error-reason", b"Invalid JWT."),
+    ]
 
 
 def container_headers(error: ModelContainerFailed) -> Headers:

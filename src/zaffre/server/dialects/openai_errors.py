@@ -1,7 +1,7 @@
 """What errors look like on OpenAI v1 and on Azure OpenAI deployments (contract, section 8.2)."""
 
 from zaffre.core import errors as core
-from zaffre.server.dialects.common import Headers, container_headers
+from zaffre.server.dialects.common import Headers, challenge, container_headers
 from zaffre.wire import codec, sse
 from zaffre.wire.openai_errors import OpenAIErrorBody, OpenAIErrorItem, ResponsesErrorEvent
 
@@ -18,6 +18,7 @@ _STATUS: dict[type[core.ZaffreError], int] = {
     core.PermissionDenied: 403,
     core.Conflict: 409,
     core.Overloaded: 429,
+    core.IssuerUnavailable: 503,
     core.ModelUnavailable: 503,
     core.MeteringUnavailable: 503,
     core.ModelTimeout: 408,
@@ -65,7 +66,7 @@ class OpenAIErrorStyle:
         if isinstance(error, core.MethodNotAllowed):
             headers.append((b"allow", ", ".join(error.allowed).encode()))
         if status == 401:
-            headers.append((b"www-authenticate", b"Bearer"))
+            headers.extend(challenge(error))
         if isinstance(error, core.ModelContainerFailed):
             headers.extend(container_headers(error))
         return status, headers, codec.encode(OpenAIErrorBody(item))
