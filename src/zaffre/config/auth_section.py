@@ -175,7 +175,7 @@ def _check_issuer(issuer: IssuerDeclaration) -> None:
         raise ConfigurationError(f"{where}: {TENANT} needs the list 'tenants'.")
     for address in (*issuer.addresses(), issuer.jwks_url):
         if address is not None:
-            _check_address(address, where)
+            check_address(address, where)
     for rule in issuer.rules:
         texts = (*rule.roles, *rule.scopes, *rule.groups)
         if any(MODEL in text for text in texts) and rule.models is not None:
@@ -184,7 +184,7 @@ def _check_issuer(issuer: IssuerDeclaration) -> None:
             raise ConfigurationError(f"{where}: {MODEL} stands once in a text.")
 
 
-def _check_address(address: str, where: str) -> None:
+def check_address(address: str, where: str) -> None:
     """Raises `ConfigurationError` unless `address` is https, or http on this machine."""
     try:
         parts = urlsplit(address)
