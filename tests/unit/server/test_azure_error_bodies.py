@@ -38,7 +38,7 @@ STATUS = {
     errors.EngineFailed("Broke."): 500,
     errors.ModelContainerFailed("Broke."): 424,
     errors.ZaffreError("Bug."): 500,
-    errors.IssuerUnavailable(): 503,
+    errors.IssuerUnavailable(retry_after_s=5): 503,
     errors.ModelUnavailable("Starting.", retry_after_s=5): 503,
     errors.ModelUnreachable("Gone.", retry_after_s=5): 503,
 }

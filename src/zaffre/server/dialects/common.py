@@ -32,7 +32,7 @@ class ErrorStyle(Protocol):
 
 
 def challenge(error: ZaffreError) -> Headers:
-    """What a 401 asks for (RFC 6750), and the service's own word for a bad token (contract, 8.2)."""
+    """What a 401 asks for (RFC 6750), and the service's own word for a bad token (contract 8.2)."""
     if not isinstance(error, InvalidToken):
         return [(b"www-authenticate", b"Bearer")]
     return [
