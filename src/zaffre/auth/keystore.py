@@ -114,8 +114,7 @@ class KeyStore:
         self._load()
 
     def close(self) -> None:
-        """Keep when keys were last used, and let go of the files."""
-        self.write_uses()
+        """Let go of the files. What was read stays in use; `write_uses` comes before."""
         self._file.close()
 
     def listed(self) -> list[KeyFacts]:

@@ -299,7 +299,7 @@ def test_a_key_of_the_configuration_needs_no_files(tmp_path: Path):
     store = KeyStore(tmp_path / "nowhere", configured=[ConfiguredKey(FIRST_KEY, "given")])
 
     assert store.find("given") is not None
-    store.close()
+    store.write_uses()
     assert not (tmp_path / "nowhere").exists()
 
 
@@ -311,8 +311,8 @@ def test_uses_are_kept_across_processes(tmp_path: Path, store: KeyStore, clock: 
     other.find(one.key)
     other.find(two.key)
 
-    store.close()
-    other.close()
+    store.write_uses()
+    other.write_uses()
 
     used = {facts.name: facts.last_used_at for facts in KeyStore(tmp_path, clock=clock).listed()}
     assert used == {"one": int(clock.now), "two": int(clock.now)}
