@@ -120,7 +120,7 @@ class ClassifierFilter:
             verdicts.append(await self._judge(near, injectable=injectable))
         return verdicts
 
-    async def _judge(self, vectors: Sequence[array[float]], *, injectable: bool) -> Verdict:
+    async def _judge(self, vectors: Sequence[Sequence[float]], *, injectable: bool) -> Verdict:
         worst = Verdict(
             dict.fromkeys(CATEGORIES, "safe"), {"jailbreak": False} if injectable else {}
         )
@@ -130,14 +130,14 @@ class ClassifierFilter:
                 await asyncio.sleep(0)
         return worst
 
-    async def _vectors(self, texts: Sequence[str]) -> list[array[float]]:
-        vectors: list[array[float]] = []
+    async def _vectors(self, texts: Sequence[str]) -> list[Sequence[float]]:
+        vectors: list[Sequence[float]] = []
         for first in range(0, len(texts), TEXTS_AT_ONCE):
             call = EmbedCall(tuple(texts[first : first + TEXTS_AT_ONCE]))
             vectors += map(self._read, (await self._embed(call)).vectors)
         return vectors
 
-    def _read(self, content: bytes) -> array[float]:
+    def _read(self, content: bytes) -> Sequence[float]:
         vector = array("f", content)
         if sys.byteorder == "big":
             vector.byteswap()
