@@ -2,11 +2,13 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
+from zaffre.config.declarations import Declared, read_files
 from zaffre.config.settings import ConfigurationError, Settings
+from zaffre.config.state import PlanStore, SavedPlan
 from zaffre.core.calls import OPERATIONS
 from zaffre.core.cards import ModelCard
 from zaffre.core.media import MediaFetcher
@@ -19,7 +21,7 @@ from zaffre.routing.replicas import Replica
 from zaffre.routing.table import Table
 from zaffre.service.fleet import Fleet, Key
 from zaffre.service.gateway import Gateway
-from zaffre.service.platform import PlanKeeper, Platform
+from zaffre.service.platform import Platform
 from zaffre.service.runs import MIB, Bounds, Placement, Run
 
 PATH_PREFIX = "path:"
@@ -62,18 +64,30 @@ def _find(plan: DeploymentPlan, store: ModelStore) -> InstalledModel:
 
 
 class RunningGateway:
-    """A gateway with its fleet. Make it inside the event loop that serves it."""
+    """A gateway with its fleet. Make it inside the event loop that serves it.
 
-    def __init__(self, settings: Settings, store: ModelStore, keeper: PlanKeeper | None) -> None:
+    `files` are read again on demand; what is changed while it runs is kept in the store's home.
+    """
+
+    def __init__(self, settings: Settings, store: ModelStore, files: Sequence[Path] = ()) -> None:
         self._media = _media_fetcher(settings)
         self.gateway = Gateway(Table(), self._media)
         self.fleet = Fleet(_bounds(settings), upstream_run=_no_upstreams, on_table=self._use_table)
-        self.platform = Platform(self.fleet, keeper, lambda plan: locate(plan, store))
+        self._files = files
+        self._state = PlanStore(store.home)
+        self._said = Plan()
+        self.platform = Platform(
+            self.fleet,
+            lambda plan: locate(plan, store),
+            keep=self._keep,
+            read_again=self._read_again,
+        )
 
-    def start(self, plan: Plan, placements: Mapping[Key, Placement]) -> None:
+    def start(self, declared: Declared, placements: Mapping[Key, Placement]) -> None:
         """Start all workers; returns at once."""
+        self._said = declared.said
         self.fleet.start()
-        self.platform.begin(plan, placements)
+        self.platform.begin(declared.plan, placements)
 
     async def all_ready(self, tell: Callable[[Deployment], None]) -> None:
         """Wait until every deployment serves or has failed once, telling of each."""
@@ -92,6 +106,15 @@ class RunningGateway:
         await self.fleet.aclose()
         if self._media is not None:
             self._media.close()
+
+    def _keep(self, plan: Plan) -> None:
+        self._state.save(SavedPlan(plan, self._said))
+
+    def _read_again(self) -> Plan:
+        running = SavedPlan(self.platform.plan, self._said)
+        declared = read_files(self._files, running, starter_plan())
+        self._said = declared.said
+        return declared.plan
 
     def _use_table(self, table: Table) -> None:
         self.gateway.table = table

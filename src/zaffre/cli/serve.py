@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import os
+import signal
 import socket
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -17,9 +18,10 @@ from zaffre.auth.keyfile import load_or_make_key
 from zaffre.auth.keys import HashedKey, KeyChain, hash_key
 from zaffre.boot import RunningGateway, locate, starter_plan
 from zaffre.cli.models import pull_with_progress
-from zaffre.config.file import ConfigFile, read_config
+from zaffre.config.declarations import Declared, read_files
 from zaffre.config.settings import ConfigurationError, Settings, Value, load_settings
-from zaffre.core.plan import DeploymentPlan, Plan, ServingOptions
+from zaffre.config.state import PlanStore
+from zaffre.core.errors import ZaffreError
 from zaffre.core.principals import Principal
 from zaffre.registry.catalogue import catalogue
 from zaffre.registry.pull import has_other_card
@@ -31,6 +33,7 @@ from zaffre.service.runs import MIB, Placement
 
 DRAIN_S = 10
 """How long requests in flight may take to end after a stop."""
+log = logging.getLogger("zaffre.serve")
 KEEP_ALIVE_S = 75
 """As long as common proxies keep theirs, so that they close first."""
 
@@ -39,14 +42,19 @@ def serve(  # noqa: PLR0913, PLR0917 - one parameter per flag
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
     key: Annotated[str | None, typer.Option(help="The API key to accept.")] = None,
-    file: Annotated[Path | None, typer.Option("--file", "-f", help="Configuration file.")] = None,
+    file: Annotated[
+        list[Path] | None,
+        typer.Option("--file", "-f", help="Configuration file; may be given several times."),
+    ] = None,
     tls_cert: Annotated[str | None, typer.Option(help="Certificate chain, in PEM.")] = None,
     tls_key: Annotated[str | None, typer.Option(help="Its private key, in PEM.")] = None,
     new_key: Annotated[bool, typer.Option("--new-key", help="Make and print a new key.")] = False,
     log_level: Annotated[str | None, typer.Option(help="debug, info or warning.")] = None,
 ) -> None:
     """Serve models over the Azure AI Model Inference API."""
-    config = read_config(file) if file else ConfigFile()
+    home = default_home(os.environ)
+    files = file or []
+    declared = read_files(files, PlanStore(home).load(), starter_plan())
     flags: dict[str, Value] = {
         "host": host,
         "port": port,
@@ -55,7 +63,7 @@ def serve(  # noqa: PLR0913, PLR0917 - one parameter per flag
         "tls_key": tls_key,
         "log_level": log_level,
     }
-    settings = load_settings(flags, os.environ, config.settings)
+    settings = load_settings(flags, os.environ, declared.start.settings)
     logging.basicConfig(
         level=settings.text("log_level").upper(),
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
@@ -64,34 +72,43 @@ def serve(  # noqa: PLR0913, PLR0917 - one parameter per flag
     server_log.setLevel(logging.WARNING)
     server_log.addFilter(_expected_cut)
     _check_tls(settings)
-    home = default_home(os.environ)
+    for warning in declared.warnings:
+        log.warning("%s", warning)
     store = ModelStore(home)
-    plan = _plan_of(config, file.resolve().parent if file else Path.cwd())
-    _pull_missing(store, [deployment.model for deployment in plan.deployments])
-    placements = {deployment.key: locate(deployment, store) for deployment in plan.deployments}
+    deployments = declared.plan.deployments
+    _pull_missing(store, [deployment.model for deployment in deployments])
+    placements = {deployment.key: locate(deployment, store) for deployment in deployments}
     listener = _listen(settings.text("host"), settings.whole("port"))
     given = settings.values["key"]
     if given is not None:
         kept, shown = hash_key("configured", str(given)), None
     else:
         kept, shown = load_or_make_key(home, renew=new_key)
+    start = _Start(settings, store, files, declared, placements, listener, kept, shown)
     with asyncio.Runner(loop_factory=event_loop) as runner:
-        runner.run(_run(settings, store, plan, placements, listener, (kept, shown)))
+        runner.run(_run(start))
 
 
-async def _run(
-    settings: Settings,
-    store: ModelStore,
-    plan: Plan,
-    placements: Mapping[Key, Placement],
-    listener: socket.socket,
-    keys: tuple[HashedKey, str | None],
-) -> None:
-    kept, shown = keys
-    running = RunningGateway(settings, store, None)
+class _Start(NamedTuple):
+    """All that is known before anything runs."""
+
+    settings: Settings
+    store: ModelStore
+    files: Sequence[Path]
+    declared: Declared
+    placements: Mapping[Key, Placement]
+    listener: socket.socket
+    key: HashedKey
+    shown_key: str | None
+    """The key itself, if it was made just now."""
+
+
+async def _run(start: _Start) -> None:
+    settings = start.settings
+    running = RunningGateway(settings, start.store, start.files)
     app = GatewayApp(
         running.gateway,
-        _Door(KeyChain([kept])),
+        _Door(KeyChain([start.key])),
         platform=running.platform,
         max_body_bytes=settings.whole("max_body_mib") * MIB,
         strict_versions=settings.text("api_version") == "strict",
@@ -106,7 +123,7 @@ async def _run(
             where = deployment.placement
             name = deployment.deployment.full_name
             print(f"  loading {name} on {where.engine}: {where.reason}", flush=True)
-        tasks.append(asyncio.ensure_future(_greet(running, settings, url, shown)))
+        tasks.append(asyncio.ensure_future(_greet(running, settings, url, start.shown_key)))
 
     server = HttpServer(
         server_config(
@@ -119,13 +136,24 @@ async def _run(
         ),
         on_listening,
     )
-    running.start(plan, placements)
+    running.start(start.declared, start.placements)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, lambda: tasks.append(loop.create_task(_reload(running))))
     try:
-        await server.serve(sockets=[listener])
+        await server.serve(sockets=[start.listener])
     finally:
         for task in tasks:
             task.cancel()
         await running.aclose()
+
+
+async def _reload(running: RunningGateway) -> None:
+    """Follow the files as they are now; when they are wrong, nothing changes."""
+    try:
+        await running.platform.reload()
+        log.info("read the files again")
+    except ZaffreError as error:
+        log.error("nothing was changed: %s", error.message)
 
 
 class _Door:
@@ -188,25 +216,6 @@ Or in Python (pip install azure-ai-inference):
     answer = client.complete(messages=[UserMessage("Write one sentence about the sea.")])
     print(answer.choices[0].message.content)
 """
-
-
-def _plan_of(config: ConfigFile, base: Path) -> Plan:
-    """The plan of a file; the starters when it declares none."""
-    if not config.deployments:
-        return starter_plan()
-    deployments = tuple(
-        DeploymentPlan(
-            name=d.name,
-            model=f"path:{base / Path(d.model[5:]).expanduser()}"
-            if d.model.startswith("path:")
-            else d.model,
-            serving=ServingOptions(
-                engine=d.engine, options=d.options, slots=d.slots, threads=d.threads
-            ),
-        )
-        for d in config.deployments
-    )
-    return Plan(deployments=deployments, defaults=config.defaults)  # type: ignore[arg-type]
 
 
 def _check_tls(settings: Settings) -> None:

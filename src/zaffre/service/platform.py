@@ -1,14 +1,24 @@
 """The platform half: what is declared, how it changes, and how it goes with what runs."""
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from msgspec import Struct
 
+from zaffre.config.declarations import apply, read_documents
+from zaffre.config.plan_changes import set_traffic, without_deployment, without_endpoint
+from zaffre.config.settings import ConfigurationError
+from zaffre.config.showing import (
+    Shown,
+    list_deployments,
+    list_endpoints,
+    show_deployment,
+    show_endpoint,
+)
 from zaffre.core.engine import Health
-from zaffre.core.errors import NotFound, ZaffreError
-from zaffre.core.plan import DeploymentPlan, EndpointPlan, Plan
+from zaffre.core.errors import InvalidRequest, ZaffreError
+from zaffre.core.plan import DeploymentPlan, Plan
 from zaffre.routing.replicas import Replica
 from zaffre.service.fleet import Fleet, Key, Running
 from zaffre.service.runs import MIB, Placement
@@ -18,11 +28,27 @@ Locate = Callable[[DeploymentPlan], Placement]
 """Finds a deployment's model, fetching it if need be, and chooses its engine. Blocks."""
 
 
-class PlanKeeper(Protocol):
-    """Where the plan outlives the process."""
+def endpoint_path(name: str) -> str:
+    """Where an endpoint is found on this server."""
+    return f"/endpoints/{name}"
 
-    def save(self, plan: Plan) -> None:
-        """Keep `plan`, durably, instead of the one before."""
+
+def _nowhere(_plan: Plan) -> None:
+    """A plan that does not outlive the process."""
+
+
+@contextmanager
+def _as_request() -> Iterator[None]:
+    """What is wrong with a declaration is here wrong with a request."""
+    try:
+        yield
+    except ConfigurationError as error:
+        raise InvalidRequest(error.message) from None
+
+
+def _serverless(plan: Plan, endpoint: str | None) -> bool:
+    kinds = {e.name.lower(): e.kind for e in plan.endpoints}
+    return kinds.get((endpoint or "").lower()) == "serverless"
 
 
 class ReplicaStatus(Struct, frozen=True, kw_only=True):
@@ -47,22 +73,35 @@ class ReplicaStatus(Struct, frozen=True, kw_only=True):
     cause: str
 
 
-class DeploymentStatus(Struct, frozen=True):
-    """A deployment, and how it goes."""
+class Applied(Struct, frozen=True, kw_only=True):
+    """What a change did."""
 
-    plan: DeploymentPlan
-    provisioning_state: str
-    cause: str = ""
+    endpoints: list[Shown]
+    deployments: list[Shown]
+    """As they are now, of those that were named."""
+    warnings: list[str]
 
 
 class Platform:
-    """Changes the plan, whole or not at all, and tells what became of it."""
+    """Changes the plan, whole or not at all, and tells what became of it.
 
-    def __init__(self, fleet: Fleet, keeper: PlanKeeper | None, locate: Locate) -> None:
+    `keep` puts a plan where it outlives the process; it blocks. `read_again` reads the files that
+    the server was started with.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        locate: Locate,
+        *,
+        keep: Callable[[Plan], None] = _nowhere,
+        read_again: Callable[[], Plan] | None = None,
+    ) -> None:
         self.plan = Plan()
         self._fleet = fleet
-        self._keeper = keeper
         self._locate = locate
+        self._keep = keep
+        self._read_again = read_again
         self._changing = asyncio.Lock()
 
     def begin(self, plan: Plan, placements: Mapping[Key, Placement]) -> None:
@@ -71,7 +110,49 @@ class Platform:
         self.plan = plan
         self._fleet.follow(plan, placements)
 
-    async def change(self, edit: Callable[[Plan], Plan], *, keep: bool = True) -> Plan:
+    async def apply(self, documents: Sequence[object]) -> Applied:
+        """Create or replace what `documents` declare, all of it or nothing.
+
+        Raises `InvalidRequest` with all that is wrong with them, and what `change` raises.
+        """
+        with _as_request():
+            declared = read_documents(documents, "documents")
+        plan = await self.change(lambda plan: apply(plan, declared))
+        change = declared.change
+        deployments = [
+            self._shown_deployment(d.endpoint, d.name)
+            for d in change.deployments
+            if not _serverless(plan, d.endpoint)
+        ]
+        return Applied(
+            endpoints=[self.show_endpoint(endpoint.name) for endpoint in change.endpoints],
+            deployments=deployments,
+            warnings=[str(warning) for warning in (*declared.warnings, *declared.start_only)],
+        )
+
+    async def set_traffic(
+        self, name: str, traffic: dict[str, int] | None, mirror: dict[str, int] | None
+    ) -> Shown:
+        """Give an endpoint's deployments other shares. None leaves what is there."""
+        await self.change(lambda plan: set_traffic(plan, name, traffic, mirror))
+        return self.show_endpoint(name)
+
+    async def delete_endpoint(self, name: str) -> None:
+        """Remove an endpoint with its deployments. Raises `NotFound` and `Conflict`."""
+        await self.change(lambda plan: without_endpoint(plan, name))
+
+    async def delete_deployment(self, endpoint: str | None, name: str) -> None:
+        """Remove a deployment without traffic. Raises `NotFound` and `Conflict`."""
+        await self.change(lambda plan: without_deployment(plan, endpoint, name))
+
+    async def reload(self) -> None:
+        """Read the server's files again and follow them. Raises what is wrong with them."""
+        if self._read_again is None:
+            return
+        plan = await asyncio.to_thread(self._read_again)
+        await self.change(lambda _: plan)
+
+    async def change(self, edit: Callable[[Plan], Plan]) -> Plan:
         """Replace the plan by what `edit` makes of it.
 
         Raises what `edit` raises, and whatever is wrong with a model that the new plan names;
@@ -79,13 +160,13 @@ class Platform:
         `settled` waits until it is what runs.
         """
         async with self._changing:
-            plan = edit(self.plan)
-            before = {deployment.key: deployment for deployment in self.plan.deployments}
-            changed = [d for d in plan.deployments if before.get(d.key) != d]
-            placements = {d.key: await asyncio.to_thread(self._locate, d) for d in changed}
-            self._fleet.check_memory(plan, placements)
-            if keep and self._keeper is not None:
-                await asyncio.to_thread(self._keeper.save, plan)
+            with _as_request():
+                plan = edit(self.plan)
+                before = {deployment.key: deployment for deployment in self.plan.deployments}
+                changed = [d for d in plan.deployments if before.get(d.key) != d]
+                placements = {d.key: await asyncio.to_thread(self._locate, d) for d in changed}
+                self._fleet.check_memory(plan, placements)
+                await asyncio.to_thread(self._keep, plan)
             self.plan = plan
             self._fleet.follow(plan, placements)
             return plan
@@ -94,34 +175,41 @@ class Platform:
         """Wait until the last change of a deployment has gone through or failed."""
         await self._fleet.settled(key)
 
-    def endpoint(self, name: str) -> EndpointPlan:
-        """The endpoint of this name. Raises `NotFound`."""
-        for endpoint in self.plan.endpoints:
-            if endpoint.name.lower() == name.lower():
-                return endpoint
-        raise NotFound(f"Endpoint '{name}' was not found.")
+    def show_endpoint(self, name: str) -> Shown:
+        """An endpoint as Azure's command line prints it. Raises `NotFound`."""
+        shown = show_endpoint(self.plan, name)
+        keys = [d.key for d in self.plan.deployments if d.key[0] == name.lower()]
+        states = {self._fleet.update_of(key).state for key in keys}
+        worst = next((s for s in ("Failed", "Updating") if s in states), "Succeeded")
+        return shown | {"provisioning_state": worst, "scoring_uri": endpoint_path(shown["name"])}
 
-    def deployment(self, endpoint: str, name: str) -> DeploymentStatus:
-        """A deployment of an endpoint, or of the root when that is "". Raises `NotFound`."""
-        key = (endpoint.lower(), name.lower())
-        for deployment in self.plan.deployments:
-            if deployment.key == key:
-                return self._status(deployment)
-        where = f" of endpoint '{endpoint}'" if endpoint else ""
-        raise NotFound(f"Deployment '{name}'{where} was not found.")
+    def endpoints(self, kind: str) -> list[Shown]:
+        """All endpoints of a kind: `managed` or `serverless`."""
+        return [self.show_endpoint(e["name"]) for e in list_endpoints(self.plan, kind)]
 
-    def deployments(self, endpoint: str | None = None) -> list[DeploymentStatus]:
-        """All deployments, or those of one endpoint."""
+    def show_deployment(self, endpoint: str | None, name: str) -> Shown:
+        """A deployment as Azure's command line prints it; None: at the root. Raises `NotFound`."""
+        return self._shown_deployment(endpoint, name)
+
+    def deployments(self, endpoint: str | None) -> list[Shown]:
+        """All deployments of an endpoint, or of the root. Raises `NotFound`."""
         return [
-            self._status(deployment)
-            for deployment in self.plan.deployments
-            if endpoint is None or deployment.key[0] == endpoint.lower()
+            self._shown_deployment(endpoint, shown["name"])
+            for shown in list_deployments(self.plan, endpoint)
         ]
 
-    def logs(self, endpoint: str, name: str) -> list[str]:
+    def _shown_deployment(self, endpoint: str | None, name: str) -> Shown:
+        shown = show_deployment(self.plan, endpoint, name)
+        update = self._fleet.update_of(((endpoint or "").lower(), name.lower()))
+        shown["provisioning_state"] = update.state
+        if update.cause:
+            shown["provisioning_error"] = update.cause
+        return shown
+
+    def logs(self, endpoint: str | None, name: str) -> list[str]:
         """The last lines that a deployment's workers wrote. Raises `NotFound`."""
-        self.deployment(endpoint, name)
-        running = self._fleet.find(endpoint, name)
+        show_deployment(self.plan, endpoint, name)
+        running = self._fleet.find(endpoint or "", name)
         return [line for run in (running.runs if running else ()) for line in run.log_lines()]
 
     async def replicas(self) -> list[ReplicaStatus]:
@@ -130,10 +218,6 @@ class Platform:
         return await asyncio.gather(
             *(_replica_status(running, run.replica, run.memory_bytes()) for running, run in pairs)
         )
-
-    def _status(self, plan: DeploymentPlan) -> DeploymentStatus:
-        update = self._fleet.update_of(plan.key)
-        return DeploymentStatus(plan, update.state, update.cause)
 
 
 async def _replica_status(running: Running, replica: Replica, memory: int) -> ReplicaStatus:
