@@ -1,0 +1,52 @@
+"""Calls for the tests of upstreams, and what comes of them."""
+
+from contextlib import aclosing
+from typing import Any
+
+from fault_server import Gate
+
+from zaffre.core.calls import ChatCall, CompletionCall, Sampling, TextPart, UserMessage
+from zaffre.core.client import ModelClient
+from zaffre.core.deltas import Delta, TextDelta
+from zaffre.core.errors import ZaffreError
+
+HELLO = ChatCall(messages=(UserMessage((TextPart("Hello there"),)),))
+
+
+def asking(text: str, **sampling: Any) -> ChatCall:
+    """A chat with one message of the user."""
+    return ChatCall(messages=(UserMessage((TextPart(text),)),), sampling=Sampling(**sampling))
+
+
+async def chat(client: ModelClient, call: ChatCall = HELLO, *, stream: bool = True) -> list[Delta]:
+    """All deltas of a chat."""
+    async with aclosing(client.chat(call, stream=stream)) as deltas:
+        return [delta async for delta in deltas]
+
+
+async def complete(
+    client: ModelClient, call: CompletionCall | None = None, *, stream: bool = True
+) -> list[Delta]:
+    """All deltas of a completion."""
+    chosen = call or CompletionCall(("Hello",))
+    async with aclosing(client.complete(chosen, stream=stream)) as deltas:
+        return [delta async for delta in deltas]
+
+
+async def cut(client: ModelClient, gate: Gate | None = None) -> tuple[list[Delta], ZaffreError]:
+    """What of a streamed chat came before its error, and the error; `gate` opens on the first."""
+    came: list[Delta] = []
+    try:
+        async with aclosing(client.chat(HELLO, stream=True)) as deltas:
+            async for delta in deltas:
+                came.append(delta)
+                if gate is not None:
+                    gate.opened.set()
+    except ZaffreError as error:
+        return came, error
+    raise AssertionError(f"no error after {came}")
+
+
+def text_of(deltas: list[Delta]) -> str:
+    """What was said."""
+    return "".join(delta.text for delta in deltas if isinstance(delta, TextDelta))
