@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from msgspec import Struct
 
@@ -20,7 +19,7 @@ from zaffre.config.fields import (
     ServerlessEndpoint,
     ShortForm,
 )
-from zaffre.config.gathering import Declarations, Gathering
+from zaffre.config.gathering import Declarations, Gathering, StartValues
 from zaffre.config.kinds import kind_of
 from zaffre.config.plan_changes import PlanChange, merge, redeclare
 from zaffre.config.plan_checks import InvalidPlan, check_plan
@@ -36,7 +35,7 @@ class Declared(Struct, frozen=True, kw_only=True):
     plan: Plan
     said: Plan
     """What the files (or the default in their place) say: to be saved with the plan."""
-    settings: dict[str, Any]
+    start: StartValues
     warnings: tuple[Remark, ...]
 
     @property
@@ -68,7 +67,7 @@ def read_files(
     return Declared(
         plan=plan,
         said=merge(NO_PLAN, now),
-        settings=declared.settings,
+        start=declared.start,
         warnings=declared.warnings,
     )
 

@@ -8,8 +8,10 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct, field
 
+from zaffre.config.auth_section import AuthDeclaration
 from zaffre.core.calls import Operation
 from zaffre.core.plan import EndpointKind, Loading, UpstreamDialect
+from zaffre.core.safety import ContentSafety
 
 Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Scalar = str | Integer | float | bool
@@ -25,6 +27,15 @@ Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Quota = Annotated[int, Meta(ge=1, le=MAX_INTEGER)]
 Tags = Annotated[dict[str, Scalar], Meta(description="Labels, shown and not looked at.")]
 Shares = dict[str, Annotated[int, Meta(ge=0, le=100)]]
+AuthModeText = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=32,
+        description="Who may call: a key, or a token.",
+        extra_json_schema={"enum": ["key", "aml_token", "aad_token", "aad"]},
+    ),
+]
 Ignored = Annotated[Any, Meta(description="Accepted with a warning: it means nothing here.")]
 Filled = Annotated[Any, Meta(description="Filled in by the server; accepted and not looked at.")]
 Refused = Annotated[Any, Meta(description="Refused: leaving it out would change what is served.")]
@@ -181,7 +192,7 @@ class ShortEndpoint(GuardFields, frozen=True, kw_only=True):
     name: Name
     kind: EndpointKind | None = None
     model: Annotated[Name | None, Meta(description="Makes it serverless, with this model.")] = None
-    auth_mode: Annotated[Name, Meta(description="key, aml_token or aad_token.")] = "key"
+    auth_mode: AuthModeText = "key"
     traffic: Annotated[Shares | None, Meta(description="Percent per deployment.")] = None
     mirror_traffic: Annotated[Shares | None, Meta(description="Percent of one deployment.")] = None
     tags: Tags = {}
@@ -200,6 +211,12 @@ class ShortForm(_Declared, frozen=True, kw_only=True):
         dict[str, Name],
         Meta(description="Who answers an operation when a request names no model."),
     ] = {}
+    auth: Annotated[
+        AuthDeclaration | None, Meta(description="Keys kept elsewhere, and issuers of tokens.")
+    ] = None
+    content_safety: Annotated[
+        ContentSafety | None, Meta(description="Policies, blocklists and who judges.")
+    ] = None
 
 
 class _Resource(_Declared, frozen=True, kw_only=True):
@@ -226,7 +243,7 @@ class _Resource(_Declared, frozen=True, kw_only=True):
 class ManagedOnlineEndpoint(_Resource, frozen=True, kw_only=True):
     """Azure's `managedOnlineEndpoint`: a public name in front of deployments."""
 
-    auth_mode: Annotated[Name, Meta(description="key, aml_token or aad_token.")] = "key"
+    auth_mode: AuthModeText = "key"
     traffic: Annotated[
         Shares | None, Meta(description="Percent per deployment; left out: what it was.")
     ] = None
@@ -298,7 +315,7 @@ class ServerlessEndpoint(_Resource, frozen=True, kw_only=True):
     """Azure's `serverlessEndpoint`: a public name for one model."""
 
     model_id: Annotated[Text, Meta(min_length=1, description="Which model, see declarations.md.")]
-    auth_mode: Annotated[Name, Meta(description="key or aad (aad_token).")] = "key"
+    auth_mode: AuthModeText = "key"
     properties: Annotated[
         dict[str, Any], Meta(description="Limits and content safety; others are ignored.")
     ] = {}

@@ -5,16 +5,18 @@ from typing import Any, Literal, get_type_hints
 
 from msgspec import Struct
 
+from zaffre.config.auth_section import AuthDeclaration
 from zaffre.config.documents import Document, InvalidDeclaration, Remark
 from zaffre.config.fields import Ignored, Refused
 from zaffre.config.msgspec_paths import Step, Steps
-from zaffre.config.names import model_reference
+from zaffre.config.names import absolute, model_reference
 from zaffre.config.plan_changes import Kept, PlanChange
 from zaffre.config.plan_checks import PlanTrouble
 from zaffre.core.calls import Operation
 from zaffre.core.plan import AuthMode, DeploymentPlan, EndpointPlan
+from zaffre.core.safety import ContentSafety
 
-PieceKind = Literal["endpoint", "deployment", "default"]
+PieceKind = Literal["endpoint", "deployment", "default", "setting", "section"]
 
 _AUTH_MODES: dict[str, AuthMode] = {
     "key": "key",
@@ -57,13 +59,31 @@ class Spot(Struct, frozen=True):
         return (*self.steps, *first, *field[1:])
 
 
+class StartValues(Struct, frozen=True, kw_only=True):
+    """What is read when a server starts, and not changed while it runs."""
+
+    settings: dict[str, Any] = {}
+    """Name -> value, for `load_settings`."""
+    auth: AuthDeclaration = AuthDeclaration()
+    content_safety: ContentSafety = ContentSafety()
+
+
 class Declarations(Struct, frozen=True, kw_only=True):
     """All that documents declare, each piece valid in itself."""
 
     change: PlanChange
-    settings: dict[str, Any]
+    start: StartValues
     warnings: tuple[Remark, ...]
-    spots: dict[Hashable, Spot]
+    spots: dict[tuple[PieceKind, Hashable], Spot]
+
+    @property
+    def start_only(self) -> tuple[Remark, ...]:
+        """Warnings for a server that runs already: what it does not take from these documents."""
+        return tuple(
+            spot.document.remark(spot.steps, "is not changed here: a server reads it at its start.")
+            for (piece, _), spot in self.spots.items()
+            if piece in ("setting", "section")
+        )
 
     def located(self, trouble: PlanTrouble) -> Remark:
         """A trouble of the whole plan, at the place in the documents that it is about."""
@@ -77,14 +97,16 @@ class Gathering:
     """What was declared so far. Troubles are gathered too, so that all are told at once."""
 
     def __init__(self) -> None:
-        self.settings: dict[str, Any] = {}
         self.warnings: list[Remark] = []
         self.troubles: list[Remark] = []
         self._endpoints: list[EndpointPlan] = []
         self._deployments: list[DeploymentPlan] = []
         self._defaults: dict[Operation, str] = {}
         self._unsaid: dict[str, frozenset[Kept]] = {}
-        self._spots: dict[Hashable, Spot] = {}
+        self._settings: dict[str, Any] = {}
+        self._auth = AuthDeclaration()
+        self._content_safety = ContentSafety()
+        self._spots: dict[tuple[PieceKind, Hashable], Spot] = {}
 
     def finish(self) -> Declarations:
         """Everything. Raises `InvalidDeclaration` with all troubles."""
@@ -98,7 +120,11 @@ class Gathering:
         )
         return Declarations(
             change=change,
-            settings=self.settings,
+            start=StartValues(
+                settings=self._settings,
+                auth=self._auth,
+                content_safety=self._content_safety,
+            ),
             warnings=tuple(self.warnings),
             spots=self._spots,
         )
@@ -133,7 +159,27 @@ class Gathering:
     def add_setting(self, name: str, value: object, spot: Spot) -> None:
         """Take a setting in; the second of a name is refused."""
         if self._is_new("setting", name, name, spot):
-            self.settings[name] = value
+            self._settings[name] = value
+
+    def set_auth(self, section: AuthDeclaration, spot: Spot) -> None:
+        """Take the section in; a second one is refused."""
+        if self._is_new("section", "auth", "auth", spot):
+            self._auth = section
+
+    def set_content_safety(self, section: ContentSafety, spot: Spot) -> None:
+        """Take the section in; a second one is refused."""
+        if self._is_new("section", "content_safety", "content_safety", spot):
+            self._content_safety = section
+
+    def path(self, written: str | None, spot: Spot, field: tuple[Step, ...]) -> str | None:
+        """The path written at a field, made absolute."""
+        if written is None:
+            return None
+        try:
+            return str(absolute(written, spot.document.base))
+        except ValueError as nonsense:
+            self.refuse(spot, field, str(nonsense))
+            return written
 
     def model(self, written: str, spot: Spot) -> str:
         """What the model written at `spot` is called in the plan."""
@@ -169,7 +215,7 @@ class Gathering:
             for place, part in _structs_in(value):
                 self.look_over(part, spot, (*field, *place))
 
-    def _is_new(self, piece: str, key: Hashable, name: str, spot: Spot) -> bool:
+    def _is_new(self, piece: PieceKind, key: Hashable, name: str, spot: Spot) -> bool:
         first = self._spots.get((piece, key))
         if first is None:
             self._spots[piece, key] = spot

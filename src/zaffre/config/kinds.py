@@ -27,7 +27,7 @@ _PLAIN_TYPES = ("managed", "online")
 """What Azure writes into `type` of documents whose kind the rest tells."""
 _SCHEMA_NAME = re.compile(r"(?:^|/)(?P<name>[A-Za-z]+)\.schema\.json(?:[?#].*)?$")
 _OWN_SCHEMA = "zaffre"
-_SHORT_FIELDS = frozenset({"settings", "endpoints", "deployments", "defaults"})
+_SHORT_FIELDS = frozenset(ShortForm.__struct_encode_fields__) - {"$schema"}
 
 
 def kind_of(document: Document) -> DocumentKind:
@@ -35,19 +35,24 @@ def kind_of(document: Document) -> DocumentKind:
     fields = document.value
     if not isinstance(fields, dict):
         return ShortForm  # which says what it wants instead
-    schema = fields.get("$schema")
-    if isinstance(schema, str):
-        found = _SCHEMA_NAME.search(schema)
-        name = found["name"].lower() if found else ""
-        if name and name != _OWN_SCHEMA:
-            return _named(document, "$schema", name)
-    for field in ("type", "kind"):
-        word = fields.get(field)
-        if isinstance(word, str) and not _SHORT_FIELDS & fields.keys():
-            name = word.lower().replace("_", "").replace("-", "")
-            if name not in _PLAIN_TYPES:
-                return _named(document, field, name)
+    said = [(field, _word(fields.get(field))) for field in ("type", "kind")]
+    if _SHORT_FIELDS & fields.keys():
+        said = []  # such fields say nothing about the short form, which will refuse them
+    for field, word in said:
+        if word in _KUBERNETES:
+            return _named(document, field, word)
+    found = _SCHEMA_NAME.search(str(fields.get("$schema")))
+    if found is not None and found["name"].lower() != _OWN_SCHEMA:
+        return _named(document, "$schema", found["name"].lower())
+    for field, word in said:
+        if word and word not in _PLAIN_TYPES:
+            return _named(document, field, word)
     return _kind_by_fields(fields)
+
+
+def _word(written: object) -> str:
+    """A kind's name in any of Azure's spellings; empty for what is no text."""
+    return written.lower().replace("_", "").replace("-", "") if isinstance(written, str) else ""
 
 
 def _named(document: Document, field: str, name: str) -> DocumentKind:

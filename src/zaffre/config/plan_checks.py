@@ -145,7 +145,10 @@ def _deployment_troubles(plan: Plan) -> Iterator[PlanTrouble]:
             text = f"'{deployment.name}' is declared twice."
             yield PlanTrouble("deployment", key, ("name",), text)
         if (deployment.model == UPSTREAM_MODEL) != bool(deployment.upstreams):
-            yield PlanTrouble("deployment", key, *_upstream_trouble(deployment))
+            text = "it is `upstream`, but there are no upstreams to ask."
+            if deployment.upstreams:
+                text = "there are upstreams, so the model must be `upstream`."
+            yield PlanTrouble("deployment", key, ("model",), text)
 
 
 def _name_troubles(
@@ -163,12 +166,6 @@ def _name_troubles(
         yield "endpoint", f"there is no endpoint '{deployment.endpoint}'."
     elif owner.kind == "managed" and not ENDPOINT_NAME.fullmatch(name):
         yield "name", f"'{name}' cannot be a deployment's name; {_rule_text(owner)}"
-
-
-def _upstream_trouble(deployment: DeploymentPlan) -> tuple[tuple[str, ...], str]:
-    if deployment.upstreams:
-        return ("model",), "there are upstreams, so the model must be `upstream`."
-    return ("upstreams",), "the model is `upstream`, but there are no upstreams to ask."
 
 
 def _host_troubles(plan: Plan) -> Iterator[PlanTrouble]:

@@ -14,7 +14,6 @@ from zaffre.config.fields import (
 )
 from zaffre.config.gathering import Gathering, Spot, texts
 from zaffre.config.instances import UNKNOWN_SIZE, InstanceType, instance_type
-from zaffre.config.names import absolute
 from zaffre.core.plan import Limits, Probe, ServingOptions, Upstream
 
 MS_PER_S = 1000
@@ -122,12 +121,8 @@ def _upstream(gathering: Gathering, spot: Spot, number: int, fields: UpstreamFie
         gathering.refuse(spot, (*place, "url"), problem)
     if fields.key_env is not None and fields.key_file is not None:
         gathering.refuse(spot, (*place, "key_file"), "use either key_env or key_file.")
-    values = asdict(fields) | {"url": fields.url.rstrip("/")}
-    if fields.key_file is not None:
-        try:
-            values["key_file"] = str(absolute(fields.key_file, spot.document.base))
-        except ValueError as nonsense:
-            gathering.refuse(spot, (*place, "key_file"), str(nonsense))
+    key_file = gathering.path(fields.key_file, spot, (*place, "key_file"))
+    values = asdict(fields) | {"url": fields.url.rstrip("/"), "key_file": key_file}
     return Upstream(**values)
 
 
