@@ -1,0 +1,1 @@
+"""A small issuer of tokens for development: whoever reaches it gets what they ask for."""
