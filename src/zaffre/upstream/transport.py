@@ -29,6 +29,8 @@ ERROR_TIMEOUT_S = 5.0
 """For an error's body; its status alone says enough."""
 DRAIN_TIMEOUT_S = 0.05
 """From the end marker to the body's end: a connection read to its end is used again."""
+LOOK_S = 1.0
+"""Between two looks at whether the connection is still there."""
 KEEP_ALIVE_S = 4.0
 """uvicorn and llama.cpp close idle connections after 5 s: whoever closes first never meets the
 other's close with a request half sent."""
@@ -99,12 +101,12 @@ class Transport:
         if (response.content_length or 0) > max_bytes:
             raise too_large
         pieces, size = [], 0
-        async with asyncio.timeout(self._timeout_s):
-            while piece := await response.content.readany():
-                size += len(piece)
-                if size > max_bytes:
-                    raise too_large
-                pieces.append(piece)
+        deadline = asyncio.get_running_loop().time() + self._timeout_s
+        while piece := await _next_piece(response, deadline):
+            size += len(piece)
+            if size > max_bytes:
+                raise too_large
+            pieces.append(piece)
         return b"".join(pieces)
 
     async def events(self, response: aiohttp.ClientResponse) -> AsyncGenerator[list[bytes], None]:
@@ -116,8 +118,7 @@ class Transport:
         clock = asyncio.get_running_loop().time
         deadline = clock() + self._timeout_s
         while True:
-            async with asyncio.timeout_at(deadline):
-                piece = await response.content.readany()
+            piece = await _next_piece(response, deadline)
             if not piece:
                 break
             size += len(piece)
@@ -155,6 +156,26 @@ def decode(content: bytes, kind: type[T]) -> T:
         raise EngineFailed(
             f"The model's server sent a broken answer. {malformed.message}"
         ) from None
+
+
+async def _next_piece(response: aiohttp.ClientResponse, deadline: float) -> bytes:
+    """What of the body has come, or comes until `deadline` by the loop's clock; nothing at its end.
+
+    Looks at the connection meanwhile: aiohttp 3.14 closes it when the chunks of a body make no
+    sense, and does not wake who waits for more.
+    """
+    clock = asyncio.get_running_loop().time
+    while True:
+        look = asyncio.timeout_at(min(deadline, clock() + LOOK_S))
+        try:
+            async with look:
+                return await response.content.readany()
+        except TimeoutError:
+            if not look.expired() or clock() >= deadline:
+                raise
+        connection = response.connection
+        if connection is not None and connection.transport is None:
+            raise EngineFailed("The model's server broke the rules of HTTP in mid-answer.")
 
 
 def _framed(response: aiohttp.ClientResponse) -> bool:
