@@ -4,9 +4,8 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, Literal
 
-import msgspec
 import typer
 from rich.console import Console
 from rich.progress import (
@@ -19,16 +18,25 @@ from rich.progress import (
 )
 
 from zaffre.core.errors import ZaffreError
-from zaffre.registry.catalogue import CatalogueModel, catalogue, look_up, starters
-from zaffre.registry.errors import ModelNotInstalled
-from zaffre.registry.pull import PullStep, is_current, pull
+from zaffre.registry.catalogue import CatalogueModel, catalogue, starters
+from zaffre.registry.choice import readable_size
+from zaffre.registry.facts import facts_of, to_json, to_text
+from zaffre.registry.pull import PullStep, is_current
+from zaffre.registry.references import HubReference
+from zaffre.registry.resolve import Pullable, find_pullable, local_name, pull_model, store_name
 from zaffre.registry.store import InstalledModel, ModelStore, default_home
-from zaffre.registry.wheels import PipSource
+
+STAGE_WORDS = {"waiting": "waiting for another pull", "asking": "asking the hub"}
 
 app = typer.Typer(no_args_is_help=True, help="List, pull and remove models.")
 
-Names = Annotated[list[str] | None, typer.Argument(help="Names of models.", show_default=False)]
-Name = Annotated[str, typer.Argument(help="Name of a model.", show_default=False)]
+HOW_NAMED = (
+    "Names of the catalogue, azureml://registries/... or hf:OWNER/REPOSITORY[@REVISION][:FILE]."
+)
+
+Names = Annotated[list[str] | None, typer.Argument(help=HOW_NAMED, show_default=False)]
+Name = Annotated[str, typer.Argument(help="A model.", show_default=False)]
+Output = Annotated[Literal["text", "json"], typer.Option("--output", "-o", help="text or json.")]
 
 
 @app.command("list")
@@ -38,11 +46,12 @@ def list_models() -> None:
     installed = {model.card.name: model for model in store.installed()}
     damaged = {damage.name for damage in store.damaged()}
     known = {model.name: model for model in catalogue()}
+    begun = store.begun()
     rows = [("name", "does", "format", "size", "licence", "state")]
-    rows += [
-        _row(name, installed.get(name), known.get(name), name in damaged)
-        for name in sorted({*installed, *damaged, *known})
-    ]
+    for name in sorted({*installed, *damaged, *known, *begun}):
+        row = _row(name, installed.get(name), known.get(name), name in damaged)
+        cut = f", {_megabytes(begun[name])} of a download are here" if name in begun else ""
+        rows.append((*row[:-1], f"{row[-1]}{cut}"))
     # Not a rich table: one model is one line, however narrow the terminal, so that grep works.
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
@@ -51,10 +60,11 @@ def list_models() -> None:
 
 
 @app.command()
-def show(name: Name) -> None:
-    """Show all that is known about a model, as JSON."""
+def show(name: Name, output: Output = "text") -> None:
+    """Show all that is known about a model."""
     with _errors_told():
-        print(msgspec.json.format(msgspec.json.encode(_facts(name)), indent=2).decode())
+        facts = facts_of(name, ModelStore(default_home(os.environ)))
+        print(to_json(facts) if output == "json" else to_text(facts))
 
 
 @app.command("pull")
@@ -63,29 +73,38 @@ def pull_models(
     all_starters: Annotated[
         bool, typer.Option("--starters", help="Pull one model per modality.")
     ] = False,
+    update: Annotated[
+        bool, typer.Option("--update", help="Ask the hub whether a model that is here has changed.")
+    ] = False,
 ) -> None:
-    """Bring models here. What is here already is left alone."""
+    """Bring models here, and print their names in the store.
+
+    What is here already is left alone; what was cut off goes on where it was.
+    """
     if not names and not all_starters:
         raise typer.BadParameter("name a model, or give --starters.", param_hint="NAMES")
     with _errors_told():
         wanted = [model.name for model in starters()] if all_starters else []
-        models = [look_up(name) for name in dict.fromkeys([*wanted, *(names or ())])]
-        pull_with_progress(ModelStore(default_home(os.environ)), models)
+        models = [find_pullable(name) for name in dict.fromkeys([*wanted, *(names or ())])]
+        here = pull_with_progress(ModelStore(default_home(os.environ)), models, update=update)
+        for asked, model in zip(models, here, strict=True):
+            print(f"{asked if isinstance(asked, HubReference) else asked.name}: {model.card.name}")
 
 
 @app.command()
 def rm(names: Annotated[list[str], typer.Argument(help="Names of models.")]) -> None:
-    """Delete models from this machine."""
+    """Delete models from this machine, and what was begun to be downloaded of them."""
     store = ModelStore(default_home(os.environ))
     with _errors_told():
         for name in names:
-            store.remove(name)
+            store.remove(local_name(name))
             print(f"{name}: deleted")
 
 
-def pull_with_progress(store: ModelStore, models: Iterable[CatalogueModel]) -> list[InstalledModel]:
+def pull_with_progress(
+    store: ModelStore, models: Iterable[Pullable], *, update: bool = False
+) -> list[InstalledModel]:
     """Pull `models` one after the other, with a progress bar each on standard error."""
-    source = PipSource(os.environ)
     columns = (
         TextColumn("{task.fields[model]}"),
         BarColumn(),
@@ -95,7 +114,13 @@ def pull_with_progress(store: ModelStore, models: Iterable[CatalogueModel]) -> l
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
         return [
-            pull(store, model, source, _Bar(progress, progress.add_task("", model=model.name)))
+            pull_model(
+                store,
+                model,
+                os.environ,
+                _Bar(progress, progress.add_task("", model=store_name(model))),
+                update=update,
+            )
             for model in models
         ]
 
@@ -105,13 +130,18 @@ class _Bar:
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress, self._task = progress, task
+        self._announced = False
 
     def __call__(self, step: PullStep) -> None:
         """Draw `step`."""
         # A pull that downloads nothing is a full bar, not an endless one.
         total = step.total_bytes or 1
         done = total if step.stage == "done" else step.done_bytes
-        words = "waiting for another pull" if step.stage == "waiting" else step.stage
+        words = STAGE_WORDS.get(step.stage, step.stage)
+        if step.stage == "downloading" and step.place and not self._announced:
+            self._announced = True
+            size = readable_size(step.total_bytes)
+            self._progress.console.print(f"{size} from {step.place}", highlight=False)
         self._progress.update(self._task, completed=done, total=total, description=words)
 
 
@@ -127,34 +157,12 @@ def _row(
         state = f"damaged: pull it again, {download}" if damaged else f"can be pulled, {download}"
         card, size = entry.card, ""
     else:
-        return name, "", "", "", "", "damaged: remove it"
+        return name, "", "", "", "", "damaged: remove it" if damaged else "not whole"
     return name, ", ".join(card.operations), card.format, size, card.license, state
 
 
 def _megabytes(size_bytes: int) -> str:
     return f"{size_bytes / 1e6:.0f} MB"
-
-
-def _facts(name: str) -> dict[str, object]:
-    store = ModelStore(default_home(os.environ))
-    try:
-        model = store.find(name)
-    except ModelNotInstalled:
-        entry = look_up(name)
-        packages = [package.requirement for package in entry.packages]
-        return {
-            "installed": False,
-            "card": entry.card,
-            "packages": packages,
-            "download_bytes": entry.download_bytes,
-        }
-    return {
-        "installed": True,
-        "card": model.card,
-        "path": str(model.path),
-        "size_bytes": model.size_bytes,
-        "origin": model.origin,
-    }
 
 
 @contextmanager

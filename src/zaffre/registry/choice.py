@@ -48,19 +48,24 @@ class Choice(Struct, frozen=True):
         return sum(file.source.size_bytes for file in self.files)
 
 
+def check_reference(reference: HubReference) -> None:
+    """Raises `FileRefused` when `reference` names a kind of file that is never taken."""
+    if reference.file.lower().endswith(RUNNING_CODE):
+        raise FileRefused(
+            f"{reference}: a file of this kind can run code when it is opened, so it is not taken."
+            " Zaffre takes GGUF, OpenVINO IR and ONNX; look for a conversion of this model."
+        )
+
+
 def choose_files(listing: HubListing, reference: HubReference) -> Choice:
     """The files of the model that `reference` means, and the texts of its licence.
 
     Raises `NotOnHub`, `SeveralModels` with the choices, or `FileRefused`.
     """
+    check_reference(reference)
     for file in listing.files:
         check_path(file.path)
     wanted = reference.file
-    if wanted.lower().endswith(RUNNING_CODE):
-        raise FileRefused(
-            f"{reference}: a file of this kind can run code when it is opened, so it is not taken."
-            " Zaffre takes GGUF, OpenVINO IR and ONNX; look for a conversion of this model."
-        )
     groups = [
         openvino_models(listing.files),
         gguf_models(listing.files),
@@ -92,9 +97,12 @@ def check_path(path: str) -> None:
         )
 
 
-def gigabytes(size_bytes: int) -> str:
-    """`size_bytes` for people, in GB, or in MB where that is less than one."""
-    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.1f} MB"
+def readable_size(size_bytes: int) -> str:
+    """`size_bytes` for people: `2.4 GB`, `98.4 MB`, `11.4 kB`."""
+    for unit, name in ((10**9, "GB"), (10**6, "MB")):
+        if size_bytes >= unit:
+            return f"{size_bytes / unit:.1f} {name}"
+    return f"{size_bytes / 1000:.1f} kB"
 
 
 def _is_meant(candidate: Candidate, wanted: str) -> bool:
@@ -132,8 +140,8 @@ def _check_sizes(reference: HubReference, choice: Choice) -> None:
         bound_bytes = MAX_FILE_BYTES if large else MAX_SMALL_FILE_BYTES
         if file.source.size_bytes > bound_bytes:
             raise PullFailed(
-                f"{reference}: {file.source.path} has {gigabytes(file.source.size_bytes)}; files of"
-                f" its kind may have {gigabytes(bound_bytes)}. Choose a model that is split into"
+                f"{reference}: {file.source.path} has {readable_size(file.source.size_bytes)}; files of"
+                f" its kind may have {readable_size(bound_bytes)}. Choose a model that is split into"
                 " parts, or a smaller quantisation."
             )
 
@@ -143,7 +151,8 @@ def _cannot_choose(
 ) -> PullFailed:
     place = f"{reference.repository} at {listing.commit[:12]}"
     lines = [
-        f"\n  :{each.label}  ({gigabytes(each.size_bytes)})" for each in choices[:MAX_CHOICES_SHOWN]
+        f"\n  :{each.label}  ({readable_size(each.size_bytes)})"
+        for each in choices[:MAX_CHOICES_SHOWN]
     ]
     more = len(choices) - len(lines)
     listed = "".join(lines) + (f"\n  ... and {more} more" if more else "")

@@ -9,7 +9,9 @@ from zaffre.registry.errors import HubUnavailable, PullFailed
 from zaffre.registry.hub import HubFile, HubListing, HubSource, Interrupted
 
 MAX_ATTEMPTS = 6
-"""In a row without progress."""
+"""Of a download, in a row without progress."""
+MAX_QUESTIONS = 4
+"""Of something short: who is offline should hear it soon."""
 PROGRESS_BYTES = 1024 * 1024
 """What counts as progress: less could go on for ever."""
 FIRST_PAUSE_S = 1.0
@@ -25,7 +27,7 @@ Result = TypeVar("Result")
 
 
 def persist(action: Callable[[], Result], pause: Pause) -> Result:
-    """What `action` returns, at the latest at the `MAX_ATTEMPTS`th attempt.
+    """What `action` returns, at the latest at the `MAX_QUESTIONS`th attempt.
 
     Raises `HubUnavailable` with the cause of the last `Interrupted`.
     """
@@ -35,7 +37,7 @@ def persist(action: Callable[[], Result], pause: Pause) -> Result:
             return action()
         except Interrupted as cause:
             failures += 1
-            _wait_or_give_up(cause, failures, pause)
+            _wait_or_give_up(cause, failures, MAX_QUESTIONS, pause)
 
 
 def download(
@@ -60,7 +62,7 @@ def download(
             if here_bytes - counted_bytes >= PROGRESS_BYTES:
                 failures, counted_bytes = 0, here_bytes
             failures += 1
-            _wait_or_give_up(cause, failures, pause)
+            _wait_or_give_up(cause, failures, MAX_ATTEMPTS, pause)
     advance(file.size_bytes)
     return _verify(file, piece)
 
@@ -123,10 +125,10 @@ def _verify(file: HubFile, piece: Path) -> str:
     return sha256.hexdigest()
 
 
-def _wait_or_give_up(cause: Interrupted, failures: int, pause: Pause) -> None:
-    if failures >= MAX_ATTEMPTS:
+def _wait_or_give_up(cause: Interrupted, failures: int, most: int, pause: Pause) -> None:
+    if failures >= most:
         raise HubUnavailable(
-            f"The hub does not answer as it should: {cause}. Gave up after {MAX_ATTEMPTS} attempts;"
+            f"The hub does not answer as it should: {cause}. Gave up after {most} attempts;"
             " the same command goes on where this one stopped."
         ) from cause
     wanted_s = cause.retry_after_s

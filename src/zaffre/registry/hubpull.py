@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from zaffre.core.cards import ModelCard
 from zaffre.core.errors import EngineFailed
 from zaffre.registry.catalogue import CatalogueModel, hub_recipe
-from zaffre.registry.choice import Choice, check_path, choose_files
+from zaffre.registry.choice import Choice, check_path, check_reference, choose_files
 from zaffre.registry.contents import check_content
 from zaffre.registry.describe import describe
 from zaffre.registry.download import Pause, download, persist, present_bytes
@@ -106,6 +106,7 @@ class _HubPull:
             current = self._store.replace_card(self._card or current.card)
         if current is not None and not update:
             return self._found(current)
+        check_reference(self._reference)
         with self._connect() as source:
             return self._bring(source, current)
 

@@ -148,6 +148,13 @@ class ModelStore:
         files = self.partial(name).rglob("*")
         return sum(file.stat().st_size for file in files if file.is_file())
 
+    def begun(self) -> dict[str, int]:
+        """Downloads that were cut off or are going on: the model's name and the bytes here."""
+        root = self.home / "partial"
+        names = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
+        found = {name: self.partial_bytes(name) for name in names if NAME_PATTERN.fullmatch(name)}
+        return {name: size_bytes for name, size_bytes in found.items() if size_bytes}
+
     def remove(self, name: str) -> None:
         """Delete the model `name`, damaged or not, and what there is of a download of it.
 
