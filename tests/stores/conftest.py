@@ -14,7 +14,7 @@ from postgres_server import PostgresServer, find_programs, running_postgres
 from redis_server import find_server, running_redis
 from usage_rows import DAY_MS, TODAY
 
-from zaffre.core.metering import Ledger, Prices, UsageQuery, UsageSum
+from zaffre.core.metering import Ledger, PriceList, UsageQuery, UsageSum
 from zaffre.metering.ledger import SqliteLedger
 from zaffre.metering.ledger_file import FILE_NAME
 from zaffre.metering.postgres import PostgresLedger
@@ -45,7 +45,7 @@ class LedgerBench:
         self._ledgers.append(ledger)
         return ledger
 
-    async def usage(self, query: UsageQuery, prices: Prices | None = None) -> list[UsageSum]:
+    async def usage(self, query: UsageQuery, prices: PriceList | None = None) -> list[UsageSum]:
         """What is found once everything has arrived."""
         await self.ship()
         return await self._ledgers[-1].usage(query, prices or {})

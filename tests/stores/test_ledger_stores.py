@@ -6,7 +6,8 @@ import msgspec
 import pytest
 from usage_rows import DAY_MS, TODAY, make_row
 
-from zaffre.core.metering import Price, UsageQuery
+from zaffre.core.cards import Prices
+from zaffre.core.metering import UsageQuery
 
 
 async def record(ledger, *rows):
@@ -91,7 +92,7 @@ async def test_cost_follows_the_prices(bench):
         make_row("a", model="small", prompt_tokens=2_000_000, completion_tokens=500_000),
         make_row("b", model="free", prompt_tokens=7, completion_tokens=0),
     )
-    (found,) = await bench.usage(UsageQuery("key"), {"small": Price(0.5, 2.0)})
+    (found,) = await bench.usage(UsageQuery("key"), {"small": Prices(input=0.5, output=2.0)})
     assert (found.cost, found.unpriced_tokens) == (2.0, 7)
 
 

@@ -5,6 +5,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
+from zaffre.core.cards import Prices
 from zaffre.core.plan import Limits
 
 ABORTED = "aborted"
@@ -49,13 +50,6 @@ class UsageRow(Struct, frozen=True, kw_only=True):
     """A copy of a client's request that the client knows nothing of, and does not pay for."""
 
 
-class Price(Struct, frozen=True):
-    """Of a million tokens, in whatever currency the operator thinks."""
-
-    prompt: float
-    completion: float
-
-
 UsageGroup = Literal["key", "model", "endpoint", "day"]
 
 
@@ -91,7 +85,7 @@ class UsageSum(Struct, frozen=True, kw_only=True):
     """Those that `cost` leaves out."""
 
 
-Prices = Mapping[str, Price]
+PriceList = Mapping[str, Prices]
 """By model, as ledger rows name it."""
 
 
@@ -119,7 +113,7 @@ class Ledger(Protocol):
         `MeteringUnavailable` when it could not be written yet; it is kept and tried again.
         """
 
-    async def usage(self, query: UsageQuery, prices: Prices) -> list[UsageSum]:
+    async def usage(self, query: UsageQuery, prices: PriceList) -> list[UsageSum]:
         """What was used, by group. Raises `MeteringUnavailable`."""
 
     @property

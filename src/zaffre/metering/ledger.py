@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from zaffre.core.errors import MeteringUnavailable, Overloaded
-from zaffre.core.metering import Prices, UsageQuery, UsageRow, UsageSum
+from zaffre.core.metering import PriceList, UsageQuery, UsageRow, UsageSum
 from zaffre.metering.ledger_file import LedgerFile, read_unshipped, read_usage
 from zaffre.metering.writer import Closing, Waiter, Writer
 
@@ -68,7 +68,7 @@ class SqliteLedger:
         self._writer.close(Closing(entry, row, waiter))
         await waiter
 
-    async def usage(self, query: UsageQuery, prices: Prices) -> list[UsageSum]:
+    async def usage(self, query: UsageQuery, prices: PriceList) -> list[UsageSum]:
         """What was used, by group; see `Ledger.usage`."""
         return await asyncio.to_thread(read_usage, self._path, query, prices)
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from msgspec import Struct, structs
 
 from zaffre.core.errors import MeteringUnavailable
-from zaffre.core.metering import ABORTED, Prices, UsageQuery, UsageRow, UsageSum
+from zaffre.core.metering import ABORTED, PriceList, UsageQuery, UsageRow, UsageSum
 from zaffre.metering.migrations import COLUMNS, SQLITE
 from zaffre.metering.sums import DAY_MS, PartialSum, add_up, question, roll_up_of
 
@@ -145,7 +145,7 @@ def read_unshipped(path: Path, after: int, limit: int) -> list[tuple[object, ...
         return file.execute(statement, (after, limit)).fetchall()
 
 
-def read_usage(path: Path, query: UsageQuery, prices: Prices) -> list[UsageSum]:
+def read_usage(path: Path, query: UsageQuery, prices: PriceList) -> list[UsageSum]:
     """What was used, by group; read without changing anything, whether a server runs or not.
 
     Raises `MeteringUnavailable` when there is no ledger, or none of this version.

@@ -14,7 +14,7 @@ from pathlib import Path
 import asyncpg
 
 from zaffre.core.errors import MeteringUnavailable
-from zaffre.core.metering import Prices, UsageQuery, UsageRow, UsageSum
+from zaffre.core.metering import PriceList, UsageQuery, UsageRow, UsageSum
 from zaffre.metering.ledger import RETENTION_DAYS, SqliteLedger
 from zaffre.metering.migrations import COLUMNS, POSTGRES
 from zaffre.metering.sums import DAY_MS, PartialSum, add_up, question, roll_up_of
@@ -91,17 +91,12 @@ class PostgresLedger:
         """The request has ended, and that is durable on this machine; see `Ledger.close`."""
         await self._outbox.close(entry, row)
 
-    async def usage(self, query: UsageQuery, prices: Prices) -> list[UsageSum]:
+    async def usage(self, query: UsageQuery, prices: PriceList) -> list[UsageSum]:
         """What all gateways have shipped, by group; see `Ledger.usage`."""
-        first = query.since_day
         try:
-            pool = await self._connected()
-            rows = await pool.fetch(
-                question(query.by), first, first * DAY_MS, query.mirrored, query.principal_id
-            )
+            return await _ask(await self._connected(), query, prices)
         except _AWAY as trouble:
             raise MeteringUnavailable(f"The ledger's database is away: {trouble}.") from None
-        return add_up((PartialSum(*row) for row in rows), query, prices)
 
     async def ship(self) -> None:
         """Ship all that waits. Raises what asyncpg raises when Postgres is away."""
@@ -207,6 +202,32 @@ class PostgresLedger:
                     raise
                 self._pool = pool
             return self._pool
+
+
+async def read_shared_usage(url: str, query: UsageQuery, prices: PriceList) -> list[UsageSum]:
+    """What all gateways have shipped to the Postgres at `url`. Raises `MeteringUnavailable`."""
+    try:
+        connection = await asyncpg.connect(
+            url, timeout=COMMAND_TIMEOUT_S, server_settings={"search_path": "zaffre"}
+        )
+        try:
+            return await _ask(connection, query, prices)
+        finally:
+            connection.terminate()
+    except _AWAY as trouble:
+        raise MeteringUnavailable(f"The ledger's database cannot be read: {trouble}.") from None
+
+
+async def _ask(
+    database: "asyncpg.Pool[asyncpg.Record] | asyncpg.Connection[asyncpg.Record]",
+    query: UsageQuery,
+    prices: PriceList,
+) -> list[UsageSum]:
+    first = query.since_day
+    rows = await database.fetch(
+        question(query.by), first, first * DAY_MS, query.mirrored, query.principal_id
+    )
+    return add_up((PartialSum(*row) for row in rows), query, prices)
 
 
 async def _migrate(pool: "asyncpg.Pool[asyncpg.Record]") -> None:

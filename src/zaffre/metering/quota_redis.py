@@ -29,7 +29,7 @@ _AWAY = (RedisError, OSError, TimeoutError)
 
 
 class RedisAccounts:
-    """An `AccountStore` in the Redis or Valkey at `url` (`redis:`, `rediss:`, `valkey:`, `valkeys:`, `unix:`)."""
+    """An `AccountStore` in the Redis or Valkey at `url`: see `zaffre.metering.stores`."""
 
     def __init__(self, url: str) -> None:
         # The client knows one name for both.
@@ -41,9 +41,6 @@ class RedisAccounts:
 
     async def change(self, names: Sequence[str], change: Change, now: float) -> None:
         """Change accounts if nobody else did meanwhile, and else again; see `AccountStore`."""
-        if not names:
-            change({})
-            return
         try:
             for attempt in range(MAX_TRIES):
                 if await self._try(names, change, now):

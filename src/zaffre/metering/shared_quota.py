@@ -5,6 +5,7 @@ bounds the wait of a request and not the number of requests per second.
 """
 
 import asyncio
+import logging
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +18,7 @@ from msgspec import Struct
 from zaffre.core.errors import MeteringUnavailable, Overloaded, ZaffreError
 from zaffre.core.metering import RateLimits, Scope
 from zaffre.core.plan import Limits
-from zaffre.metering.accounts import LEASE_S, Account, Book, Grant
+from zaffre.metering.accounts import LEASE_S, Account, Book, Grant, moment_of
 
 MAX_WAITING = 10_000
 """Requests that may wait for the store; one more is refused."""
@@ -25,6 +26,8 @@ MAX_TOGETHER = 256
 """Requests in one round trip."""
 LAST_TRY_S = 5.0
 """How long the end of the server waits for the store."""
+
+log = logging.getLogger("zaffre.metering")
 
 Change = Callable[[dict[str, Account]], None]
 
@@ -74,12 +77,17 @@ class SharedQuota:
         self._gateway = uuid.uuid4().hex
         self._running: dict[str, int] = {}
         self._wishes: list[_Wish] = []
+        self.problem = ""
+        """Why requests with limits are refused at present; empty when all is well."""
         self._worker: asyncio.Task[None] | None = None
         self._renewer = asyncio.get_running_loop().create_task(self._renew())
 
     async def reserve(self, scopes: Sequence[Scope], tokens: int) -> "SharedReservation":
         """Take a request and `tokens` tokens from every scope, or from none; see `Quota`."""
         limited = [scope for scope in scopes if scope.limits != Limits()]
+        if not limited:
+            unlimited = Grant(limited, tokens, moment_of(self._clock()), RateLimits())
+            return SharedReservation(self, unlimited)
         if len(self._wishes) >= MAX_WAITING:
             raise Overloaded("Too many requests wait for their quota.")
         waiter: asyncio.Future[Grant] = asyncio.get_running_loop().create_future()
@@ -93,7 +101,8 @@ class SharedQuota:
 
     def settle(self, grant: Grant, tokens: int) -> None:
         """A request has ended and used `tokens`; the store hears of it in time."""
-        self._ask(_Settle(grant, tokens))
+        if grant.scopes:
+            self._ask(_Settle(grant, tokens))
 
     async def aclose(self) -> None:
         """Tell the store what it has not heard, and let go of it."""
@@ -114,8 +123,10 @@ class SharedQuota:
             del self._wishes[:MAX_TOGETHER]
             try:
                 await self._do(wishes)
-            except StoreAway:
-                self._fail(wishes)
+            except Exception as trouble:  # noqa: BLE001 - the fence: what is not told waits for ever
+                self._fail(wishes, f"{type(trouble).__name__}: {trouble}")
+            else:
+                self.problem = ""
 
     async def _do(self, wishes: list[_Wish]) -> None:
         now = self._clock()
@@ -142,7 +153,12 @@ class SharedQuota:
         elif outcome is not None and not wish.waiter.done():
             wish.waiter.set_exception(outcome)
 
-    def _fail(self, wishes: list[_Wish]) -> None:
+    def _fail(self, wishes: list[_Wish], problem: str) -> None:
+        if not self.problem:
+            log.error(
+                "Requests with limits are refused; their account is out of reach: %s", problem
+            )
+        self.problem = problem
         for wish in wishes:
             if isinstance(wish, _Reserve) and not wish.waiter.done():
                 wish.waiter.set_exception(

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from zaffre.core.metering import ABORTED, Price, Prices, UsageGroup, UsageQuery, UsageSum
+from zaffre.core.cards import Prices
+from zaffre.core.metering import ABORTED, PriceList, UsageGroup, UsageQuery, UsageSum
 
 DAY_MS = 86_400_000
 _EPOCH = dt.date(1970, 1, 1)
@@ -72,7 +73,7 @@ def roll_up_of(source: str) -> str:
     )
 
 
-def add_up(parts: Iterable[PartialSum], query: UsageQuery, prices: Prices) -> list[UsageSum]:
+def add_up(parts: Iterable[PartialSum], query: UsageQuery, prices: PriceList) -> list[UsageSum]:
     """One sum per group, with its cost: by day in their order, else the biggest first."""
     groups: dict[str, list[PartialSum]] = {}
     for part in parts:
@@ -83,7 +84,7 @@ def add_up(parts: Iterable[PartialSum], query: UsageQuery, prices: Prices) -> li
     return sorted(sums, key=lambda s: (-s.prompt_tokens - s.completion_tokens, s.group))
 
 
-def _sum(group: str, parts: list[PartialSum], by: UsageGroup, prices: Prices) -> UsageSum:
+def _sum(group: str, parts: list[PartialSum], by: UsageGroup, prices: PriceList) -> UsageSum:
     label = _date(int(group)) if by == "day" else group
     costs = [_cost(part, prices[part.model]) for part in parts if part.model in prices]
     return UsageSum(
@@ -104,8 +105,8 @@ def _sum(group: str, parts: list[PartialSum], by: UsageGroup, prices: Prices) ->
     )
 
 
-def _cost(part: PartialSum, price: Price) -> float:
-    return (part.prompt_tokens * price.prompt + part.completion_tokens * price.completion) / 1e6
+def _cost(part: PartialSum, price: Prices) -> float:
+    return (part.prompt_tokens * price.input + part.completion_tokens * price.output) / 1e6
 
 
 def _date(day: int) -> str:
