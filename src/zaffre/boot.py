@@ -17,12 +17,12 @@ from zaffre.registry import catalogue
 from zaffre.registry.detect import choose, detect
 from zaffre.registry.store import InstalledModel, ModelStore
 from zaffre.routing.deployments import Deployment
-from zaffre.routing.replicas import Replica
 from zaffre.routing.table import Table
 from zaffre.service.fleet import Fleet, Key
 from zaffre.service.gateway import Gateway
 from zaffre.service.platform import Platform
-from zaffre.service.runs import MIB, Bounds, Placement, Run
+from zaffre.service.runs import MIB, Bounds, Placement
+from zaffre.service.upstreams import UpstreamRun, upstream_placement
 
 PATH_PREFIX = "path:"
 ECHO_MODEL = "echo"
@@ -40,6 +40,8 @@ def locate(plan: DeploymentPlan, store: ModelStore) -> Placement:
 
     Raises `ZaffreError` naming the model when it is missing or damaged.
     """
+    if plan.upstreams:
+        return upstream_placement(plan)
     found = _find(plan, store)
     if plan.serving.engine is not None:
         engine, reason = plan.serving.engine, "the configuration says so"
@@ -72,7 +74,7 @@ class RunningGateway:
     def __init__(self, settings: Settings, store: ModelStore, files: Sequence[Path] = ()) -> None:
         self._media = _media_fetcher(settings)
         self.gateway = Gateway(Table(), self._media)
-        self.fleet = Fleet(_bounds(settings), upstream_run=_no_upstreams, on_table=self._use_table)
+        self.fleet = Fleet(_bounds(settings), upstream_run=UpstreamRun, on_table=self._use_table)
         self._files = files
         self._state = PlanStore(store.home)
         self._said = Plan()
@@ -118,10 +120,6 @@ class RunningGateway:
 
     def _use_table(self, table: Table) -> None:
         self.gateway.table = table
-
-
-def _no_upstreams(_deployment: Deployment, _replica: Replica) -> Run:
-    raise ConfigurationError("Upstreams are not supported.")
 
 
 def _bounds(settings: Settings) -> Bounds:

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from zaffre.core.calls import Operation
 
-ModelFormat = Literal["gguf", "openvino-ir", "onnx", "echo"]
+ModelFormat = Literal["gguf", "openvino-ir", "onnx", "echo", "upstream"]
 
 
 class Prices(Struct, frozen=True, kw_only=True):

@@ -3,10 +3,11 @@
 import asyncio
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
+from zaffre.core.calls import Operation
 from zaffre.core.capabilities import Capabilities
 from zaffre.core.cards import ModelCard
 from zaffre.core.client import ModelClient
@@ -79,6 +80,12 @@ class Deployment:
             if replica.capabilities is not None:
                 self._capabilities = replica.capabilities
         return self._capabilities
+
+    @property
+    def operations(self) -> Collection[Operation]:
+        """What it does: as its replicas said, or as is known before one has started."""
+        capabilities = self.capabilities
+        return self.card.operations if capabilities is None else capabilities.operations
 
     @property
     def state(self) -> DeploymentState:

@@ -157,9 +157,9 @@ class Table:
             if not permitted(target, route.deployment):  # the traffic's choice, not the caller's
                 raise PermissionDenied(f"Principal does not have access to '{target.name}'.")
         deployment = route.deployment
-        if operation not in deployment.card.operations:
-            raise OperationNotSupported(operation, deployment.name, deployment.card.operations)
-        if route.mirror is not None and operation not in route.mirror.card.operations:
+        if operation not in deployment.operations:
+            raise OperationNotSupported(operation, deployment.name, sorted(deployment.operations))
+        if route.mirror is not None and operation not in route.mirror.operations:
             return Route(deployment, route.endpoint, None, route.reason)
         return route
 
@@ -269,5 +269,5 @@ def _usable(target: Target, permitted: Permitted) -> bool:
 
 def _operations(target: Target) -> set[Operation]:
     if isinstance(target, Deployment):
-        return set(target.card.operations)
-    return {op for deployment in target.deployments.values() for op in deployment.card.operations}
+        return set(target.operations)
+    return {op for deployment in target.deployments.values() for op in deployment.operations}

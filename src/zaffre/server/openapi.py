@@ -74,7 +74,7 @@ def _post(
     models = {
         name: codec.plain(d.capabilities)
         for name, d in listed
-        if operation in d.card.operations and d.capabilities is not None
+        if operation in d.operations and d.capabilities is not None
     }
     content: dict[str, Any] = {"application/json": {"schema": response}}
     if operation in _STREAMED:

@@ -22,6 +22,8 @@ from zaffre.core.plan import DeploymentPlan, Plan
 from zaffre.routing.replicas import Replica
 from zaffre.service.fleet import Fleet, Key, Running
 from zaffre.service.runs import MIB, Placement
+from zaffre.service.upstreams import UpstreamRun
+from zaffre.upstream.member import UpstreamStatus
 
 HEALTH_TIMEOUT_S = 2.0
 Locate = Callable[[DeploymentPlan], Placement]
@@ -211,6 +213,15 @@ class Platform:
         show_deployment(self.plan, endpoint, name)
         running = self._fleet.find(endpoint or "", name)
         return [line for run in (running.runs if running else ()) for line in run.log_lines()]
+
+    def upstreams(self) -> dict[str, list[UpstreamStatus]]:
+        """How other people's servers are, by deployment."""
+        return {
+            running.deployment.full_name: run.upstreams()
+            for running in self._fleet.running()
+            for run in running.runs
+            if isinstance(run, UpstreamRun)
+        }
 
     async def replicas(self) -> list[ReplicaStatus]:
         """All replicas, with what their engines say of themselves."""

@@ -80,7 +80,7 @@ class OpenDoor:
 
 def app(gateway: Gateway, **options: Any) -> GatewayApp:
     fleet = Fleet(Bounds(), upstream_run=None, on_table=None)  # type: ignore[arg-type]
-    platform = Platform(fleet, None, None)  # type: ignore[arg-type]
+    platform = Platform(fleet, None)  # type: ignore[arg-type]
     return GatewayApp(gateway, OpenDoor(), platform=platform, max_body_bytes=1000, **options)
 
 

@@ -7,7 +7,7 @@ from zaffre.wire.models import ModelEntry
 
 def model_type(deployment: Deployment) -> str:
     """The word for what a deployment does that every client and recording accepts (6.2)."""
-    operations = deployment.card.operations
+    operations = deployment.operations
     if "chat" in operations:
         return "chat-completion"
     if "embed_images" in operations:
