@@ -27,21 +27,29 @@ class EventReader:
     """
 
     def __init__(self) -> None:
-        self._buffer = b""
+        # A line without its end is held in pieces: adding them up each time would copy it.
+        self._pieces: list[bytes] = []
+        self._held = 0
+        self._return = b""
         self._lines: list[bytes] = []
         self._size = 0
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
         """The payloads completed by `piece`. Raises `EventTooLargeError`."""
-        self._buffer += piece
-        if b"\r" in self._buffer:
-            held = self._buffer.endswith(b"\r")
-            body = self._buffer[:-1] if held else self._buffer
-            normal = body.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-            self._buffer = normal + b"\r" if held else normal
-        if self._size + len(self._buffer) > MAX_EVENT_BYTES:
+        piece = self._return + piece
+        self._return = b""
+        if b"\r" in piece:
+            if piece.endswith(b"\r"):  # perhaps half of a CRLF
+                piece, self._return = piece[:-1], b"\r"
+            piece = piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        self._held += len(piece)
+        if self._size + self._held > MAX_EVENT_BYTES:
             raise EventTooLargeError(f"An event is larger than {MAX_EVENT_BYTES} bytes.")
-        *lines, self._buffer = self._buffer.split(b"\n")
+        self._pieces.append(piece)
+        if b"\n" not in piece:
+            return
+        *lines, rest = b"".join(self._pieces).split(b"\n")
+        self._pieces, self._held = [rest], len(rest)
         for line in lines:
             if line:
                 self._keep(line)
