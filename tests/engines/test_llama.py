@@ -478,3 +478,38 @@ async def test_thoughts_are_no_part_of_the_answer(checkpoint: Path):
         answer = await gather(engine.chat(call))
         assert answer.choices[0].text == ""
         assert answer.usage.completion_tokens == 8
+
+
+EFFORT_TEMPLATE = """\
+{%- for message in messages %}{{ message.content }}{% endfor %}
+{%- if enable_thinking is defined and enable_thinking is false %}{{ ' briefly' }}{% endif %}
+{{- ' effort ' + (reasoning_effort | default('unsaid')) }}
+"""
+
+
+async def test_the_template_is_told_the_effort(checkpoint: Path):
+    """Given a template that looks at the effort, when one is asked for, then it stands there."""
+    async with running(tiny(checkpoint, EFFORT_TEMPLATE)) as engine:
+        lengths = {
+            effort: (
+                await gather(
+                    engine.chat(
+                        asked("x", sampling=sampling(max_tokens=0), reasoning_effort=effort)
+                    )
+                )
+            ).usage.prompt_tokens
+            for effort in (None, "low", "medium", "none")
+        }
+    low = lengths["low"]
+    assert low is not None
+    assert lengths["medium"] == low + len("medium") - len("low")
+    assert lengths["none"] == low + len(" briefly") + len("none") - len("low")
+
+
+async def test_the_effort_is_listed_where_it_is_heard(checkpoint: Path):
+    """Given templates that look at the effort or do not, then the capabilities say which do."""
+    for template, heard in ((EFFORT_TEMPLATE, True), (None, False)):
+        engine = LlamaEngine(tiny(checkpoint, template))
+        capabilities = await engine.start()
+        await engine.aclose()
+        assert ("reasoning_effort" in capabilities.parameters) is heard

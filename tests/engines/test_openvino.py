@@ -23,7 +23,13 @@ from zaffre.core.calls import (
     UserMessage,
 )
 from zaffre.core.engine import EngineSpec, Health
-from zaffre.core.errors import EngineFailed, InvalidRequest, ModelUnavailable, PromptTooLong
+from zaffre.core.errors import (
+    EngineFailed,
+    InvalidRequest,
+    ModelUnavailable,
+    PromptTooLong,
+    UnsupportedParameter,
+)
 from zaffre.engines.openvino.engine import OpenVinoEngine
 
 SMALL_CONTEXT = 256
@@ -35,8 +41,12 @@ TEMPLATE = (
     "{% endif %}{{ tools | tojson if tools else '' }}"
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    "{% if reasoning_effort %}{{ 'think ' * 10 if reasoning_effort == 'high' else 'think' }}"
+    "{% endif %}{% if enable_thinking is defined and not enable_thinking %}<think></think>"
+    "{% endif %}"
 )
-"""As Gemma's and others: no system messages, and the user begins. Tools go where they please."""
+"""As Gemma's and others: no system messages, and the user begins. Tools go where they please,
+and it has an ear for how long to think."""
 LONG = {"max_tokens": 200, "ignore_eos": True}
 
 
@@ -150,6 +160,18 @@ async def test_a_template_that_takes_tools_gets_them(small: Subject):
     hidden = await small.say("Hi", max_tokens=0, tools=(tool,), tool_choice="none")
     assert 50 < offered.usage.prompt_tokens - without.usage.prompt_tokens < 120
     assert hidden.usage == without.usage
+
+
+async def test_the_template_is_told_the_effort(openvino: Subject, small: Subject):
+    """Given an effort, when the template looks at it, then it has an effect, else it is refused."""
+    lengths = {
+        effort: (await small.say("Hi", max_tokens=0, reasoning_effort=effort)).usage.prompt_tokens
+        for effort in (None, "low", "high", "none")
+    }
+    assert lengths[None] < lengths["low"] < lengths["none"]
+    assert lengths["low"] + 9 <= lengths["high"]
+    with pytest.raises(UnsupportedParameter):
+        await openvino.say("Hi", reasoning_effort="low")
 
 
 async def test_numbers_that_cannot_be_passed_on_are_refused(small: Subject):

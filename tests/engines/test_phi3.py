@@ -2,20 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from io import BytesIO
 from pathlib import Path
 
 import msgspec
 import pytest
 from llama_models import asked, continued, running, sampling, tiny
-from phi3 import IMAGE_TOKENS, TOKEN_IDS, write_phi3, write_projector
-from PIL import Image
+from phi3 import TOKEN_IDS, write_phi3
 
 from zaffre.core.answers import gather
 from zaffre.core.calls import (
     AssistantMessage,
     ChatCall,
-    ImagePart,
     JsonSchema,
     SystemMessage,
     TextPart,
@@ -23,7 +20,7 @@ from zaffre.core.calls import (
     UserMessage,
 )
 from zaffre.core.deltas import Finish, TextDelta, Usage
-from zaffre.core.errors import InvalidRequest, PromptTooLong
+from zaffre.core.errors import PromptTooLong
 from zaffre.engines.llama.engine import LlamaEngine
 from zaffre.engines.llama.options import read_settings
 from zaffre.engines.llama.server import LlamaServer
@@ -66,7 +63,7 @@ async def test_the_prompt_is_exactly_what_phi3_was_trained_on(server: LlamaServe
         (BRIEF, RENDERED),
         (later, f"{RENDERED}Hello<|end|>\n<|user|>\nand?<|end|>\n<|assistant|>\n"),
     ):
-        body = chat_fields(ChatCall(messages=messages), messages)
+        body = chat_fields(ChatCall(messages=messages))
         assert (await server.post("/apply-template", body, Prompt)).prompt == expected
 
 
@@ -182,47 +179,3 @@ async def test_a_context_is_that_of_one_request(checkpoint: Path):
         answer = await gather(engine.complete(call))
         assert answer.choices[0].finish_reason == "length"
         assert answer.usage.total_tokens == 64
-
-
-@pytest.fixture(scope="module")
-async def seeing(
-    checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[LlamaEngine]:
-    eyes = write_projector(tmp_path_factory.mktemp("eyes") / "mmproj.gguf")
-    async with running(tiny(checkpoint, mmproj=str(eyes))) as started:
-        yield started
-
-
-def shown(*images: bytes, **fields: object) -> ChatCall:
-    parts = (TextPart("Hello"), *(ImagePart(image, "image/png") for image in images))
-    return ChatCall(messages=(UserMessage(parts),), sampling=sampling(), **fields)
-
-
-def png(colour: str) -> bytes:
-    written = BytesIO()
-    Image.new("RGB", (40, 30), colour).save(written, "PNG")
-    return written.getvalue()
-
-
-async def test_images_are_seen(seeing: LlamaEngine):
-    """Given a model with eyes, when images differ, then its answers do, and they cost tokens."""
-    blind, red, again, blue = [
-        await gather(seeing.chat(call))
-        for call in (shown(), shown(png("red")), shown(png("red")), shown(png("blue")))
-    ]
-    assert red.choices == again.choices
-    assert len({answer.choices[0].text for answer in (blind, red, blue)}) == 3
-    assert red.usage.prompt_tokens == blind.usage.prompt_tokens + IMAGE_TOKENS
-
-
-async def test_an_answer_about_an_image_is_held_to_a_form(seeing: LlamaEngine):
-    """Given a model with eyes, when JSON is asked for, then the answer begins as an object does."""
-    answer = await gather(seeing.chat(shown(png("red"), format="json_object")))
-    assert answer.choices[0].text.lstrip().startswith("{")
-
-
-async def test_what_is_no_image_is_refused(seeing: LlamaEngine):
-    """Given a model with eyes, when it is shown noise, then that is the request's fault."""
-    with pytest.raises(InvalidRequest) as refused:
-        await gather(seeing.chat(shown(b"noise")))
-    assert refused.value.location == ("messages",)

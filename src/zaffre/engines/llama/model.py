@@ -12,23 +12,31 @@ from msgspec import Struct, structs
 from zaffre.core.calls import (
     ChatCall,
     CompletionCall,
-    ImagePart,
     Sampling,
-    UserMessage,
 )
 from zaffre.core.capabilities import ANY, GENERATION_PARAMETERS, Capabilities, Range
 from zaffre.core.cards import ModelCard
 from zaffre.core.deltas import Deltas, TextDelta, Usage
 from zaffre.core.engine import Health
 from zaffre.core.errors import InvalidParameter, Location, UnsupportedParameter
+from zaffre.engines.llama.media import media_of, plain_media
 from zaffre.engines.llama.options import LlamaSettings
 from zaffre.engines.llama.pool import TokenPool
 from zaffre.engines.llama.runs import Bounds, Plan, PromptInput, Runs
 from zaffre.engines.llama.server import LlamaServer
-from zaffre.engines.llama.wire import Content, Prompt, Properties, Slot, Tokens, chat_fields
+from zaffre.engines.llama.wire import (
+    Content,
+    Modalities,
+    Prompt,
+    Properties,
+    Slot,
+    Tokens,
+    chat_fields,
+)
 from zaffre.engines.text.answer_forms import answer_schema, must_call
 from zaffre.engines.text.best_of import best, tried_sampling
 from zaffre.engines.text.choices import CallChoice, Choice, TextChoice, ToolChoice
+from zaffre.engines.text.effort import effort_variables, hears_effort
 from zaffre.engines.text.grammar import write_grammar
 from zaffre.engines.text.tool_calls import (
     ToolCallSplitter,
@@ -86,6 +94,8 @@ class LlamaModel:
         self._vocabulary = vocabulary
         self._longest_text = card.longest_json_text
         self._native_tools = properties.chat_template_caps.supports_tools
+        self._has_senses = _content_parts(properties.modalities) > {"text"}
+        self._chat_template = properties.chat_template
         self._reasons = any(mark in properties.chat_template for mark in REASONING_MARKS)
         self.capabilities = _capabilities(settings, card, properties, vocabulary)
 
@@ -113,13 +123,17 @@ class LlamaModel:
         self._check_bias(call.sampling)
         check_tools(call)
         forced = must_call(call)
-        messages = call.messages if self._native_tools else spell_out(call)
-        told = call if self._native_tools else structs.replace(call, tools=())
-        body = chat_fields(told, messages)
+        # Reading a large image or schema takes longer than the loop may wait.
+        if self._has_senses:
+            seen = await asyncio.to_thread(plain_media, call.messages)
+            call = structs.replace(call, messages=seen)
+        told = call
+        if not self._native_tools:
+            told = structs.replace(call, messages=spell_out(call), tools=())
+        body = chat_fields(told) | self._template_fields(call)
         held = forced or call.format != "text"
-        # Reading a large schema takes longer than the loop may wait.
         fields = await asyncio.to_thread(_constraint, call, self._longest_text) if held else {}
-        prompt = await self._render(body, _images(call))
+        prompt = await self._render(body, media_of(call.messages))
         plan = Plan(
             sampling=call.sampling,
             default_tokens=DEFAULT_CHAT_TOKENS,
@@ -153,12 +167,17 @@ class LlamaModel:
             return False  # it does not do both; calls in the usual notations are found all the same
         return self._reasons or "tools" in body
 
-    async def _render(self, body: dict[str, Any], images: Sequence[bytes]) -> PromptInput:
+    def _template_fields(self, call: ChatCall) -> dict[str, Any]:
+        """More that the template may look at."""
+        variables = effort_variables(call.reasoning_effort, self._chat_template)
+        return {"chat_template_kwargs": variables} if variables else {}
+
+    async def _render(self, body: dict[str, Any], media: Sequence[bytes]) -> PromptInput:
         """The conversation as the model's own template writes it."""
         where: Location = ("messages",)
         rendered = (await self._server.post("/apply-template", body, Prompt, where)).prompt
-        if images:
-            shown = [b64encode(image).decode() for image in images]
+        if media:
+            shown = [b64encode(file).decode() for file in media]
             return PromptInput({"prompt_string": rendered, "multimodal_data": shown}, None)
         tokens = await _tokenize(self._server, rendered)
         return PromptInput(tokens, len(tokens))
@@ -239,16 +258,6 @@ def _constraint(call: ChatCall, longest_text: int | None) -> dict[str, Any]:
     return {} if form is None else {"grammar": write_grammar(*form)}
 
 
-def _images(call: ChatCall) -> list[bytes]:
-    return [
-        part.content
-        for message in call.messages
-        if isinstance(message, UserMessage)
-        for part in message.parts
-        if isinstance(part, ImagePart)
-    ]
-
-
 async def _tokenize(server: LlamaServer, text: str, *, start: bool = True) -> list[int]:
     """The tokens of `text`; with what a prompt starts with, and special tokens, unless told."""
     body = {"content": text, "add_special": start, "parse_special": start}
@@ -269,6 +278,11 @@ async def _vocabulary(server: LlamaServer, settings: LlamaSettings) -> _Vocabula
     return _Vocabulary(settings.header.vocabulary_size, start, start or (some,), fim)
 
 
+def _content_parts(senses: Modalities) -> frozenset[str]:
+    parts = {"text": True, "image": senses.vision, "audio": senses.audio}
+    return frozenset(part for part, taken in parts.items() if taken)
+
+
 def _capabilities(
     settings: LlamaSettings, card: ModelCard, properties: Properties, vocabulary: _Vocabulary
 ) -> Capabilities:
@@ -286,7 +300,7 @@ def _capabilities(
     }
     if vocabulary.fim is not None:
         parameters["suffix"] = ANY
-    if properties.chat_template_caps.supports_reasoning_effort:
+    if hears_effort(properties.chat_template):
         parameters["reasoning_effort"] = ANY
     templated = settings.chat_template or settings.header.chat_template
     operations = {"chat", "complete"} if templated else {"complete"}
@@ -296,7 +310,7 @@ def _capabilities(
         provider=card.provider,
         operations=frozenset(card.operations) & operations,
         parameters=parameters,
-        content_parts=frozenset({"text", "image"} if properties.modalities.vision else {"text"}),
+        content_parts=_content_parts(properties.modalities),
         formats=frozenset({"text", "json_object", "json_schema"}),
         tool_choices=frozenset({"auto", "required", "named"}),
         token_prompts=True,

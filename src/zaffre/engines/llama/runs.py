@@ -11,7 +11,7 @@ from contextlib import aclosing
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from zaffre.core.calls import Sampling, ToolCall
 from zaffre.core.deltas import (
@@ -78,6 +78,16 @@ class Bounds(Struct, frozen=True):
         share = max(1, (self.pool - length) // plan.sampling.n)
         return min(wanted, self.n_ctx - length, share)
 
+    def room(self, prompt_tokens: int, location: Location) -> int:
+        """How many tokens fit behind so many. Raises `PromptTooLong` when none do.
+
+        For prompts with images or sound: llama.cpp, which alone can count them, holds them against
+        the room of all requests together.
+        """
+        if prompt_tokens >= self.n_ctx:
+            raise PromptTooLong(prompt_tokens, self.n_ctx, location)
+        return self.n_ctx - prompt_tokens
+
     def cells(self, prompt: PromptInput, new_tokens: int, n: int) -> int:
         """The room that a prompt and its choices take."""
         if prompt.tokens is None:
@@ -97,9 +107,9 @@ class Tally:
         """Prompt `number` has so many tokens."""
         self._prompts[number] = tokens
 
-    def progress(self, number: int, progress: Progress | None) -> None:
+    def progress(self, number: int, progress: Progress) -> None:
         """What llama.cpp says about prompt `number`; the first word counts."""
-        if progress is not None and number not in self._cached:
+        if number not in self._cached:
             self._prompts[number] = progress.total
             self._cached[number] = min(progress.cache, progress.total)
 
@@ -186,6 +196,7 @@ class Runs:
             "stream": True,
             "return_progress": True,
         }
+        room = group.new_tokens
         asked = plan.sampling.logprobs
         if asked is not None:
             body["n_probs"] = max(1, asked)
@@ -196,11 +207,15 @@ class Runs:
                     continue
                 _raise_for(event.error, plan.location)
                 index = start + event.index
-                tally.progress(index // n, event.prompt_progress)
+                if event.prompt_progress is not None:
+                    tally.progress(index // n, event.prompt_progress)
+                    room = min(room, self._bounds.room(event.prompt_progress.total, plan.location))
                 choice = open_.get(index)
                 if choice is None:
                     continue
                 tally.generated(index, event.tokens_predicted)
+                if event.tokens_predicted >= room and not event.stop:
+                    event = structs.replace(event, stop=True, stop_type="limit")
                 for delta in _advance(choice, event, asked or 0):
                     yield delta
                 if choice.ended or event.stop:
@@ -242,6 +257,7 @@ class Runs:
     async def _chat(self, body: dict[str, Any], plan: Plan, tally: Tally) -> Deltas:
         n = plan.sampling.n
         asked = plan.sampling.logprobs or 0
+        room = self._bounds.n_ctx
         open_ = {
             index: _ParsedChoice(index, plan.make_choice(index), self._new_id) for index in range(n)
         }
@@ -252,14 +268,16 @@ class Runs:
                 if event is None:
                     continue
                 _raise_for(event.error, plan.location)
-                tally.progress(0, event.prompt_progress)
+                if event.prompt_progress is not None:
+                    tally.progress(0, event.prompt_progress)
+                    room = min(room, self._bounds.room(event.prompt_progress.total, plan.location))
+                made = event.timings.predicted_n if event.timings is not None else 0
                 for piece in event.choices:
                     choice = open_.get(piece.index)
                     if choice is None:
                         continue
-                    if event.timings is not None:
-                        tally.generated(piece.index, event.timings.predicted_n)
-                    for delta in choice.advance(piece, asked):
+                    tally.generated(piece.index, made)
+                    for delta in choice.advance(piece, asked, full=made >= room):
                         yield delta
                     if choice.ended:
                         del open_[piece.index]
@@ -276,8 +294,8 @@ class _ParsedChoice:
         self._calls: dict[int, ToolFragment] = {}
         self.ended = False
 
-    def advance(self, piece: ChatChoice, alternatives: int) -> Iterator[Delta]:
-        """The deltas of one event."""
+    def advance(self, piece: ChatChoice, alternatives: int, *, full: bool) -> Iterator[Delta]:
+        """The deltas of one event; of the last one, if the context is `full`."""
         added = piece.delta
         if added.reasoning_content:
             yield ReasoningDelta(added.reasoning_content, self._index)
@@ -287,9 +305,10 @@ class _ParsedChoice:
             yield from self._choice.push(added.content or "", logprobs)
         for fragment in added.tool_calls or ():
             self._add(fragment)
-        if self._choice.ended or piece.finish_reason is not None:
+        reason = piece.finish_reason or ("length" if full else None)
+        if self._choice.ended or reason is not None:
             self.ended = True
-            yield from self._close("length" if piece.finish_reason == "length" else "stop")
+            yield from self._close("length" if reason == "length" else "stop")
 
     def _add(self, fragment: ToolFragment) -> None:
         call = self._calls.setdefault(fragment.index, ToolFragment(fragment.index))

@@ -16,6 +16,7 @@ import tempfile
 from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -291,9 +292,10 @@ def _environment(key: str) -> dict[str, str]:
     return kept | {KEY_VARIABLE: key, "GGML_NO_BACKTRACE": "1"}
 
 
-def _encode(body: dict[str, Any]) -> bytes:
+def _encode(body: dict[str, Any]) -> BytesIO:
+    """A file, and no bytes: those with images are more than a connection takes at once."""
     try:
-        return msgspec.json.encode(body)
+        return BytesIO(msgspec.json.encode(body))
     except UnicodeEncodeError as error:
         raise InvalidRequest("The request contains half of a surrogate pair.") from error
 

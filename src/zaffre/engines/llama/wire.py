@@ -48,13 +48,13 @@ class Modalities(Struct, frozen=True):
     """What the model's projector understands."""
 
     vision: bool = False
+    audio: bool = False
 
 
 class TemplateAbilities(Struct, frozen=True):
     """What the model's chat template has a place for."""
 
     supports_tools: bool = False
-    supports_reasoning_effort: bool = False
 
 
 class Properties(Struct, frozen=True):
@@ -236,14 +236,12 @@ def sampling_fields(sampling: Sampling, n_ctx: int) -> dict[str, Any]:
     return fields
 
 
-def chat_fields(call: ChatCall, messages: tuple[Message, ...]) -> dict[str, Any]:
+def chat_fields(call: ChatCall) -> dict[str, Any]:
     """The fields of a request that say what the conversation is, with its tools if it has any."""
-    fields: dict[str, Any] = {"messages": [_message(message) for message in messages]}
+    fields: dict[str, Any] = {"messages": [_message(message) for message in call.messages]}
     if call.tools and call.tool_choice != "none":
         fields["tools"] = [function_object(tool) for tool in call.tools]
         fields["parallel_tool_calls"] = call.parallel_tool_calls
-    if call.reasoning_effort is not None:
-        fields["reasoning_effort"] = call.reasoning_effort
     return fields
 
 
@@ -279,7 +277,10 @@ def _part(part: Part) -> dict[str, Any]:
             # Always the bytes: llama.cpp would fetch any address it is given.
             url = f"data:{media_type};base64,{b64encode(content).decode()}"
             return {"type": "image_url", "image_url": {"url": url}}
-        case AudioPart() | MediaReference():  # for who calls the engine without the check
+        case AudioPart(content=content, format=kind):
+            sound = {"data": b64encode(content).decode(), "format": kind}
+            return {"type": "input_audio", "input_audio": sound}
+        case MediaReference():  # for who calls the engine without the check
             raise UnsupportedParameter(
-                ("messages",), None, "The llama engine takes images as bytes, and no audio."
+                ("messages",), None, "The llama engine takes images and sound as bytes only."
             )
