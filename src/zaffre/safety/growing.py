@@ -111,7 +111,8 @@ class GrowingChoice:
         return windows
 
     def _window(self, run: _Run, end: int) -> Passage:
-        start = context_start(run.text, run.judged, max(CONTEXT, 2 * self._reach))
+        # What is not cleared is judged again: a match that is short enough begins there or later.
+        start = context_start(run.text, min(run.judged, run.cleared), CONTEXT)
         run.judged = run.scanned = end
         return Passage(run.text[start:end], "completion")
 
