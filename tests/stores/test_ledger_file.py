@@ -103,6 +103,18 @@ async def test_a_client_that_leaves_does_not_take_its_row_along(tmp_path):
     assert (found.requests, found.errors) == (2, 0)
 
 
+async def test_a_request_after_the_end_is_refused_and_does_not_hang(tmp_path):
+    """Given a ledger that has been closed, when requests begin or end, then they are told."""
+    ledger = SqliteLedger(tmp_path / "usage.db")
+    entry = ledger.open(make_row("a"))
+    await ledger.aclose()
+    await ledger.aclose()
+    with pytest.raises(MeteringUnavailable):
+        await ledger.close(entry, make_row("a"))
+    with pytest.raises(MeteringUnavailable):
+        ledger.open(make_row("b"))
+
+
 async def test_gateways_of_one_home_leave_each_other_alone(tmp_path):
     """Given a gateway with an open request, when another starts, then that stays open."""
     path = tmp_path / "usage.db"

@@ -53,10 +53,10 @@ class SqliteLedger:
         self._check()
         if self._alive >= self._capacity:
             raise Overloaded("Too many requests are open at a time.")
-        self._alive += 1
-        self._entries += 1
-        self._writer.open(self._entries, row)
-        return self._entries
+        entry = self._entries + 1
+        self._writer.open(entry, row)
+        self._entries, self._alive = entry, self._alive + 1
+        return entry
 
     def checkpoint(self, entry: int, completion_tokens: int) -> None:
         """So many tokens so far; see `Ledger.checkpoint`."""

@@ -84,6 +84,9 @@ class LedgerFile:
         except sqlite3.Error as trouble:
             self.close()
             raise MeteringUnavailable(f"The ledger {path} cannot be opened: {trouble}.") from None
+        except MeteringUnavailable:
+            self.close()
+            raise
 
     def commit(self, batch: Batch) -> None:
         """Write `batch`, all of it or nothing; durable on return. Raises `sqlite3.Error`."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from zaffre.core.errors import MeteringUnavailable
 from zaffre.core.metering import UsageRow
 from zaffre.metering.ledger_file import Batch, LedgerFile
 from zaffre.metering.sums import DAY_MS
@@ -81,8 +82,9 @@ class Writer:
         self._thread.start()
 
     def open(self, entry: int, row: UsageRow) -> None:
-        """A request begins."""
+        """A request begins. Raises `MeteringUnavailable` after the end."""
         with self._lock:
+            self._refuse_after_end()
             self._opened.append((entry, row))
             asleep, self._asleep = self._asleep, False
         if asleep:
@@ -94,8 +96,9 @@ class Writer:
             self._tokens[entry] = tokens
 
     def close(self, closing: Closing) -> None:
-        """A request has ended."""
+        """A request has ended. Raises `MeteringUnavailable` after the end."""
         with self._lock:
+            self._refuse_after_end()
             self._closed.append(closing)
         self._wake.set()
 
@@ -111,6 +114,10 @@ class Writer:
             self._ending = True
         self._wake.set()
         self._thread.join()
+
+    def _refuse_after_end(self) -> None:
+        if self._ending:  # nobody would ever tell
+            raise MeteringUnavailable("The server is ending.")
 
     def _run(self) -> None:
         while True:
