@@ -12,7 +12,7 @@ from zaffre.upstream.foreign.client import ForeignClient
 from zaffre.upstream.foreign.credential import Credential
 from zaffre.upstream.pool import UpstreamPool
 
-SECRET = "sk-very/secret+0123456789"
+SECRET = 'sk-very/secret+"0123456789'
 Open = Callable[..., ForeignClient]
 OpenPool = Callable[..., UpstreamPool]
 

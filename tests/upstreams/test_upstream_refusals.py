@@ -1,6 +1,7 @@
 """What foreign servers refuse, and how callers are told: by cause, without pages and secrets."""
 
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from calling import asking, chat
@@ -87,7 +88,7 @@ async def test_the_gateways_bad_credential_is_not_the_callers(
     "message",
     [
         f"Bad header: Bearer {SECRET}",
-        f"Bad header {SECRET.replace('/', '%2F').replace('+', '%2B')}",
+        f"Bad header {quote(SECRET, safe='')}",
         "<b>no</b>",
         "Look: <!DOCTYPE html>",
         "",

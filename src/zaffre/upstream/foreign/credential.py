@@ -6,6 +6,7 @@ from urllib.parse import quote, urlsplit
 
 from zaffre.config.settings import ConfigurationError
 from zaffre.core.plan import Upstream
+from zaffre.wire import codec
 
 MAX_CREDENTIAL_CHARS = 16_384
 """Tokens with many claims have several thousand."""
@@ -16,7 +17,7 @@ class Credential:
 
     def __init__(self, secret: str) -> None:
         self._secret = secret
-        self._forms = (secret, quote(secret, safe=""))
+        self._forms = (secret, quote(secret, safe=""), codec.encode(secret).decode()[1:-1])
 
     def __repr__(self) -> str:
         """Not the secret."""

@@ -109,10 +109,12 @@ def read_told(content: bytes, credential: Credential | None = None) -> Told:
         return Told()
     if not isinstance(root, dict):
         return Told()
+    if credential is not None and credential.occurs_in(codec.encode(root).decode()):
+        return Told()
     item = root.get("error")
     inner = item if isinstance(item, dict) else root
     return Told(
-        message=_clean(_message(root, item, inner), credential),
+        message=_clean(_message(root, item, inner)),
         code=_code(inner, root),
         location=_location(root, inner),
         value=_value(root),
@@ -200,10 +202,10 @@ def _nested(text: str) -> str:
     return ""
 
 
-def _clean(message: str, credential: Credential | None) -> str:
-    """One line of visible text; none where it is a page, or gives the credential away."""
+def _clean(message: str) -> str:
+    """One line of visible text; none where it is a page."""
     text = " ".join("".join(c if c.isprintable() else " " for c in message).split())
-    if _MARKUP.search(text) or (credential is not None and credential.occurs_in(text)):
+    if _MARKUP.search(text):
         return ""
     return text if len(text) <= MAX_MESSAGE_CHARS else f"{text[:MAX_MESSAGE_CHARS]}…"
 
