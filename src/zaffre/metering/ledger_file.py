@@ -18,6 +18,7 @@ from zaffre.core.errors import MeteringUnavailable
 from zaffre.core.metering import ABORTED, PriceList, UsageQuery, UsageRow, UsageSum
 from zaffre.metering.migrations import COLUMNS, SQLITE
 from zaffre.metering.sums import DAY_MS, PartialSum, add_up, question, roll_up_of
+from zaffre.metering.turns import Turns
 
 FILE_NAME = "usage.db"
 MAX_GATEWAYS = 64
@@ -73,6 +74,7 @@ class LedgerFile:
             path.parent.mkdir(parents=True, exist_ok=True)
             # Made before SQLite makes it for the world to read.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            self._turns = Turns(path)
             self._lock, self.slot = _take_slot(path)
         except OSError as trouble:
             raise MeteringUnavailable(f"The ledger {path} cannot be opened: {trouble}.") from None
@@ -90,7 +92,7 @@ class LedgerFile:
 
     def commit(self, batch: Batch) -> None:
         """Write `batch`, all of it or nothing; durable on return. Raises `sqlite3.Error`."""
-        with _transaction(self._file) as file:
+        with self._turns.taken(), _transaction(self._file) as file:
             slot = self.slot
             file.executemany(_CLOSE, map(structs.astuple, batch.closed))
             file.executemany(_FORGET_OPEN, [(slot, entry) for entry in batch.ended])
@@ -107,7 +109,7 @@ class LedgerFile:
 
     def roll_up(self, before_ms: int, limit: int) -> int:
         """Turn at most `limit` rows from before then into sums per day; how many they were."""
-        with _transaction(self._file) as file:
+        with self._turns.taken(), _transaction(self._file) as file:
             file.execute(roll_up_of(f"SELECT * FROM {_OLD}"), (before_ms, limit))  # noqa: S608
             gone = file.execute(
                 f"DELETE FROM usage_rows WHERE seq IN (SELECT seq FROM {_OLD})",  # noqa: S608
@@ -117,13 +119,14 @@ class LedgerFile:
 
     def abort_open(self) -> None:
         """Close this gateway's open requests as aborted. Raises `sqlite3.Error`."""
-        with _transaction(self._file) as file:
+        with self._turns.taken(), _transaction(self._file) as file:
             _abort(file, self.slot)
 
     def close(self) -> None:
         """Let go of file and slot."""
         if hasattr(self, "_file"):
             self._file.close()
+        self._turns.close()
         os.close(self._lock)
 
     def _abort_leftovers(self) -> None:
@@ -135,7 +138,7 @@ class LedgerFile:
             lock = _lock_slot(self.path, slot)
             if lock is not None:  # nobody lives there
                 try:
-                    with _transaction(self._file) as file:
+                    with self._turns.taken(), _transaction(self._file) as file:
                         _abort(file, slot)
                 finally:
                     os.close(lock)

@@ -1,7 +1,6 @@
 """Quota accounts in a SQLite file: for all gateway processes of one machine, and over restarts."""
 
 import asyncio
-import fcntl
 import os
 import sqlite3
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from zaffre.metering.shared_quota import Change, StoreAway, decode_account, encode_account
+from zaffre.metering.turns import Turns
 
 FILE_NAME = "quota.db"
 _TABLE = (
@@ -35,7 +35,7 @@ class SqliteAccounts:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-            self._turn = os.open(f"{path}.turn", os.O_RDWR | os.O_CREAT, 0o600)
+            self._turns = Turns(path)
             self._file = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._file.execute("PRAGMA journal_mode = WAL")
             self._file.execute("PRAGMA synchronous = NORMAL")
@@ -54,30 +54,28 @@ class SqliteAccounts:
         """Let go of the file."""
         await asyncio.to_thread(self._thread.shutdown)
         self._file.close()
-        os.close(self._turn)
+        self._turns.close()
 
     def _change(self, names: Sequence[str], change: Change, now: float) -> None:
-        # SQLite's own wait for a lock is a sleep that grows; this one ends when it is our turn.
-        fcntl.flock(self._turn, fcntl.LOCK_EX)
-        try:
-            self._file.execute("BEGIN IMMEDIATE")
-            rows = self._file.execute(_LOAD, (msgspec.json.encode(names).decode(),))
-            accounts = {name: decode_account(content) for name, content in rows}
-            change(accounts)
-            self._file.executemany(
-                _STORE,
-                [
-                    (name, encode_account(account), account.expires_s)
-                    for name, account in accounts.items()
-                ],
-            )
-            if self._changes % SWEEP_EVERY == 0:
-                self._file.execute(_SWEEP, (now,))
-            self._changes += 1
-            self._file.execute("COMMIT")
-        except sqlite3.Error as trouble:
-            raise StoreAway(str(trouble)) from None
-        finally:
-            if self._file.in_transaction:
-                self._file.execute("ROLLBACK")
-            fcntl.flock(self._turn, fcntl.LOCK_UN)
+        with self._turns.taken():
+            try:
+                self._transact(names, change, now)
+            except sqlite3.Error as trouble:
+                raise StoreAway(str(trouble)) from None
+            finally:
+                if self._file.in_transaction:
+                    self._file.execute("ROLLBACK")
+
+    def _transact(self, names: Sequence[str], change: Change, now: float) -> None:
+        self._file.execute("BEGIN IMMEDIATE")
+        rows = self._file.execute(_LOAD, (msgspec.json.encode(names).decode(),))
+        accounts = {name: decode_account(content) for name, content in rows}
+        change(accounts)
+        changed = [
+            (name, encode_account(account), account.expires_s) for name, account in accounts.items()
+        ]
+        self._file.executemany(_STORE, changed)
+        if self._changes % SWEEP_EVERY == 0:
+            self._file.execute(_SWEEP, (now,))
+        self._changes += 1
+        self._file.execute("COMMIT")
