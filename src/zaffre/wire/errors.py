@@ -22,6 +22,7 @@ class ErrorItem(Struct):
     param: str | UnsetType | None = UNSET
     type: str | UnsetType | None = UNSET
     status: int | UnsetType = UNSET
+    innererror: dict[str, Any] | UnsetType = UNSET
 
 
 class AzureErrorBody(Struct):

@@ -65,9 +65,7 @@ async def stream(deltas: Iterable[Delta]) -> Deltas:
         yield delta
 
 
-async def watched(
-    watching: Screen, deltas: Iterable[Delta]
-) -> tuple[list[Delta], ScreenReport]:
+async def watched(watching: Screen, deltas: Iterable[Delta]) -> tuple[list[Delta], ScreenReport]:
     """What leaves of `deltas`, and what is reported."""
     report = ScreenReport()
     left = [delta async for delta in watching.watch(stream(deltas), report)]

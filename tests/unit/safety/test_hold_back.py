@@ -16,7 +16,13 @@ from zaffre.safety.folding import fold
 
 USAGE = Usage(3, 5)
 WORD = "grue bleen"
-DISGUISES = ["grue bleen", "GRUE  Bleen", "g\u200brue\nbleen", "ｇrue blee\u0336n", "gru\u00ade bleen"]
+DISGUISES = [
+    "grue bleen",
+    "GRUE  Bleen",
+    "g\u200brue\nbleen",
+    "ｇrue blee\u0336n",
+    "gru\u00ade bleen",
+]
 harmless = st.text(st.sampled_from("ab .\n!é\u200b語。"), max_size=300)
 
 
@@ -67,6 +73,18 @@ async def test_nothing_of_a_flagged_phrase_leaves(
     assert len(text_of(left)) <= len(before) + 1
     assert left[-2:] == [Finish("content_filter"), USAGE]
     assert report.choices[0].filtered == {"blocklist:house"}
+
+
+@pytest.mark.parametrize("phrase", DISGUISES)
+@pytest.mark.parametrize("size", [*range(145, 162), 474, 475, 476])
+async def test_a_phrase_may_lie_on_the_end_of_a_window(phrase: str, size: int):
+    deltas: list[Delta] = [TextDelta(c) for c in f"{'a' * size} {phrase} and so on. "]
+    deltas += [Finish("stop"), USAGE]
+
+    left, _ = await watched(screen(listed(WORD), blocklists=("house",)), deltas)
+
+    assert len(text_of(left)) <= size + 1
+    assert left[-2:] == [Finish("content_filter"), USAGE]
 
 
 @given(st.lists(st.integers(0, 900), max_size=60))

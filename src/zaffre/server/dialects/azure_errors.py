@@ -6,6 +6,7 @@ from msgspec import UNSET
 
 from zaffre.core import errors as core
 from zaffre.server.dialects.common import Headers, challenge, container_headers
+from zaffre.server.dialects.filter_results import inner_error
 from zaffre.wire import codec, sse
 from zaffre.wire.errors import AzureErrorBody, ErrorDetail, ErrorItem, StreamErrorBody
 
@@ -61,7 +62,7 @@ def render(error: core.ZaffreError) -> tuple[int, Headers, bytes]:
     status = status_of(error)
     code, message = _code_of(error), _cut(error.message, MAX_MESSAGE)
     body = AzureErrorBody(
-        error=ErrorItem(code, message, status=status),
+        error=_item(error, code, message, status),
         status=status,
         code=code,
         message=message,
@@ -84,6 +85,13 @@ def render_event(error: core.ZaffreError) -> bytes:
     """The payload that tells of `error` in mid-stream."""
     item = ErrorItem(_code_of(error), _cut(error.message, MAX_MESSAGE), status=status_of(error))
     return codec.encode(StreamErrorBody(item))
+
+
+def _item(error: core.ZaffreError, code: str, message: str, status: int) -> ErrorItem:
+    if not isinstance(error, core.ContentFiltered):
+        return ErrorItem(code, message, status=status)
+    found = inner_error(error.screened)
+    return ErrorItem(code, message, param="prompt", type=None, status=status, innererror=found)
 
 
 def _code_of(error: core.ZaffreError) -> str:

@@ -2,6 +2,7 @@
 
 from zaffre.core import errors as core
 from zaffre.server.dialects.common import Headers, challenge, container_headers
+from zaffre.server.dialects.filter_results import inner_error
 from zaffre.wire import codec, sse
 from zaffre.wire.openai_errors import OpenAIErrorBody, OpenAIErrorItem, ResponsesErrorEvent
 
@@ -76,6 +77,9 @@ class OpenAIErrorStyle:
         return sse.frame(codec.encode(OpenAIErrorBody(self._item(error, _status_of(error)))))
 
     def _item(self, error: core.ZaffreError, status: int) -> OpenAIErrorItem:
+        if isinstance(error, core.ContentFiltered):
+            found = inner_error(error.screened)
+            return OpenAIErrorItem(error.message, None, "prompt", error.code, found)
         if self._azure:
             match error:
                 case core.UnknownModel():
