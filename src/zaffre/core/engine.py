@@ -42,7 +42,8 @@ class WorkerSpec(Struct, frozen=True, kw_only=True):
 
 
 class WorkerReport(Struct, frozen=True):
-    """What a worker says, once, on its standard output: it serves, or why it cannot."""
+    """What a worker says on its standard output: once, that it serves, or why it cannot; and once
+    more, why it ends, if its engine has given up."""
 
     capabilities: Capabilities | None = None
     error: str = ""
@@ -73,6 +74,17 @@ class Engine(Protocol):
 
     async def aclose(self) -> None:
         """Stop everything in flight and free the model. May be called twice."""
+
+
+@runtime_checkable
+class MortalEngine(Engine, Protocol):
+    """An engine that may come to its end while nobody closes it."""
+
+    async def ended(self) -> str:
+        """Wait until the engine has given up, and cannot be used any more; the cause.
+
+        Whoever holds it ends as well, so that its own keeper sees it and starts it again.
+        """
 
 
 @runtime_checkable

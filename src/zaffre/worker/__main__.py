@@ -1,7 +1,7 @@
 """The worker process: `python -m zaffre.worker`, with a `WorkerSpec` as JSON on standard input.
 
 It loads the engine, says on standard output that it serves (or why it cannot), and serves until it
-is told to stop or its parent is gone.
+is told to stop, its parent is gone, or the engine has given up, which it says as well.
 """
 
 import asyncio
@@ -11,9 +11,10 @@ import os
 import resource
 import signal
 import sys
+from contextlib import suppress
 
 from zaffre.asgi.serving import HttpServer, event_loop, server_config
-from zaffre.core.engine import WorkerReport, WorkerSpec
+from zaffre.core.engine import Engine, MortalEngine, WorkerReport, WorkerSpec
 from zaffre.core.errors import ZaffreError
 from zaffre.engines.table import make_engine
 from zaffre.wire import codec
@@ -24,6 +25,7 @@ DRAIN_S = 10
 KEEP_ALIVE_S = 3600
 """The gateway's connections are its own and stay open between requests."""
 _PR_SET_PDEATHSIG = 1
+log = logging.getLogger("zaffre.worker")
 
 
 def main() -> None:
@@ -74,14 +76,33 @@ async def _serve(spec: WorkerSpec, report_fd: int) -> None:
             timeout_graceful_shutdown=DRAIN_S,
         )
         ready = WorkerReport(capabilities)
-        await HttpServer(config, lambda _: _report(report_fd, ready)).serve()
+        server = HttpServer(config, lambda _: _report(report_fd, ready))
+        cause = await _serve_while_alive(server, engine)
     finally:
         await engine.aclose()
+    if cause is not None:
+        log.error("the engine has given up: %s", cause)
+        _report(report_fd, WorkerReport(error=cause))
+        sys.exit(1)
+
+
+async def _serve_while_alive(server: HttpServer, engine: Engine) -> str | None:
+    """Serve until told to stop, or until the engine has given up: then the cause."""
+    if not isinstance(engine, MortalEngine):
+        await server.serve()
+        return None
+    end = asyncio.create_task(engine.ended())
+    end.add_done_callback(lambda _: setattr(server, "should_exit", True))
+    await server.serve()
+    if end.done():
+        return end.result()
+    end.cancel()
+    return None
 
 
 def _report(report_fd: int, report: WorkerReport) -> None:
-    os.write(report_fd, codec.encode(report) + b"\n")
-    os.close(report_fd)
+    with suppress(BrokenPipeError):  # nobody has to listen to the second one
+        os.write(report_fd, codec.encode(report) + b"\n")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from zaffre.engines.text.effort import hears_effort
 
 DEFAULT_CHAT_TOKENS = 1024
 """Bound on a chat answer when neither client nor option gives one."""
+_NOT_STARTED = "The engine is not started, or is closed."
 
 
 class OpenVinoEngine:
@@ -56,6 +57,12 @@ class OpenVinoEngine:
         if self._runner is not None:
             await self._runner.aclose()
 
+    async def ended(self) -> str:
+        """Wait until the process that holds the model cannot be kept alive; the cause."""
+        if self._runner is None:
+            raise EngineFailed(_NOT_STARTED)
+        return await self._runner.ended()
+
     def chat(self, call: ChatCall) -> Deltas:
         """Answer `call`."""
         return self._loaded().chat(call)
@@ -66,7 +73,7 @@ class OpenVinoEngine:
 
     def _loaded(self) -> OpenVinoCalls:
         if self._calls is None:
-            raise EngineFailed("The engine is not started, or is closed.")
+            raise EngineFailed(_NOT_STARTED)
         return self._calls
 
 

@@ -27,8 +27,8 @@ from zaffre.engines.openvino.wire import (
 
 STOP_TIMEOUT_S = 5.0
 """From hanging up until the runner is killed."""
-LONGEST_PAUSE_S = 30.0
-"""Between two runners of which the first died before it had done anything."""
+MOST_FUTILE_STARTS = 3
+"""Runners in a row that end before they have done anything; then it is for others to try."""
 _RETRY_AFTER_S = 5
 log = logging.getLogger("zaffre.openvino")
 
@@ -40,7 +40,8 @@ class RunnerProcess:
     """Runs generations in a process of its own.
 
     When the process dies, everything in flight fails with `EngineFailed`, and another one is
-    started; until that is ready, new generations raise `ModelUnavailable`.
+    started; until that is ready, new generations raise `ModelUnavailable`. After
+    `MOST_FUTILE_STARTS` it gives up, which `ended` tells.
     """
 
     def __init__(self, load: Load) -> None:
@@ -53,6 +54,8 @@ class RunnerProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._restarting: asyncio.Task[None] | None = None
         self._futile = 0
+        self._cause: str | None = None
+        self._given_up = asyncio.Event()
         self._closed = False
 
     async def start(self) -> Ready:
@@ -85,6 +88,11 @@ class RunnerProcess:
         """How many generations the pipeline holds, and how many of them it has no slot for."""
         active = min(len(self._held), self._load.slots)
         return Health(active, len(self._held) - active)
+
+    async def ended(self) -> str:
+        """Wait until it has given up; the cause."""
+        await self._given_up.wait()
+        return self._cause or "The engine's process cannot be kept alive."
 
     def begin(self, order: Generate, sink: Sink) -> int:
         """Start a generation; `sink` gets its events. Returns the id it was given.
@@ -165,13 +173,20 @@ class RunnerProcess:
     async def _restart(self) -> None:
         while not self._ready:
             if self._process is not None:
-                log.warning("the runner ended %s and is started again", await _ended(self._process))
-            await asyncio.sleep(min(LONGEST_PAUSE_S, 2.0**self._futile - 1))
+                self._cause = f"The engine's process ended {await _ended(self._process)}."
+            if self._futile == MOST_FUTILE_STARTS:
+                log.error("the runner is not started again: %s", self._cause)
+                self._given_up.set()
+                return
+            log.warning("the runner is started again: %s", self._cause)
+            await asyncio.sleep(2.0**self._futile - 1)
             self._futile += 1
             try:
                 await self.start()
             except EngineFailed as failure:
                 log.error("%s", failure.message)
+                self._cause = failure.message
+                self._process = None
         self._restarting = None
 
     def _fail_all(self, failure: ZaffreError) -> None:
