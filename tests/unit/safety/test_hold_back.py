@@ -1,6 +1,7 @@
 """The hold-back: whatever the pieces, flagged text never leaves, and the rest leaves whole."""
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -32,7 +33,7 @@ def listed(*words: str) -> BlocklistFilter:
 
 def pieces(text: str, cuts: list[int]) -> list[str]:
     places = sorted({0, len(text), *(cut % (len(text) + 1) for cut in cuts)})
-    return [text[a:b] for a, b in zip(places, places[1:], strict=False)]
+    return [text[a:b] for a, b in pairwise(places)]
 
 
 def text_of(deltas: list[Delta], index: int = 0) -> str:

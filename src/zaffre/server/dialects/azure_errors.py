@@ -60,16 +60,16 @@ class AzureErrorStyle:
 def render(error: core.ZaffreError) -> tuple[int, Headers, bytes]:
     """Status, headers and body of `error`: the `error` object first, then the flat fields."""
     status = status_of(error)
-    code, message = _code_of(error), _cut(error.message, MAX_MESSAGE)
+    item = _item(error)
     body = AzureErrorBody(
-        error=_item(error, code, message, status),
+        error=item,
         status=status,
-        code=code,
-        message=message,
-        detail=_detail(error, message),
+        code=item.code,
+        message=item.message,
+        detail=_detail(error, item.message),
         statusCode=status if status == 401 else UNSET,
     )
-    headers = [(b"x-ms-error-code", code.encode())]
+    headers = [(b"x-ms-error-code", item.code.encode())]
     if status in _RETRYABLE:
         headers.append((b"retry-after", str(error.retry_after_s or 1).encode()))
     if isinstance(error, core.MethodNotAllowed):
@@ -83,15 +83,14 @@ def render(error: core.ZaffreError) -> tuple[int, Headers, bytes]:
 
 def render_event(error: core.ZaffreError) -> bytes:
     """The payload that tells of `error` in mid-stream."""
+    return codec.encode(StreamErrorBody(_item(error)))
+
+
+def _item(error: core.ZaffreError) -> ErrorItem:
     item = ErrorItem(_code_of(error), _cut(error.message, MAX_MESSAGE), status=status_of(error))
-    return codec.encode(StreamErrorBody(item))
-
-
-def _item(error: core.ZaffreError, code: str, message: str, status: int) -> ErrorItem:
-    if not isinstance(error, core.ContentFiltered):
-        return ErrorItem(code, message, status=status)
-    found = inner_error(error.screened)
-    return ErrorItem(code, message, param="prompt", type=None, status=status, innererror=found)
+    if isinstance(error, core.ContentFiltered):
+        item.param, item.type, item.innererror = "prompt", None, inner_error(error.screened)
+    return item
 
 
 def _code_of(error: core.ZaffreError) -> str:
