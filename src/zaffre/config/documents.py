@@ -74,6 +74,10 @@ class Document:
         self._node = node
         self._prefix = prefix
 
+    def with_value(self, value: object) -> "Document":
+        """The same document with another value; places stay those of the text."""
+        return Document(value, self.file, node=self._node, base=self.base, prefix=self._prefix)
+
     def remark(self, steps: Steps, text: str, *, at_key: bool = False) -> Remark:
         """`text` about the value at `steps`, or about the nearest thing around it that is there."""
         path = self._prefix + "".join(
