@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,12 +48,22 @@ class RunningServer:
 
     def get(self, path: str) -> Any:
         """The JSON under `path`, which must be there."""
+        status, content, _ = self.ask("GET", path)
+        assert status == 200, f"{path} answered {status}"
+        return content
+
+    def ask(
+        self, method: str, path: str, body: Any = None, **headers: str
+    ) -> tuple[int, Any, Mapping[str, str]]:
+        """Status, JSON and headers of any request."""
+        shown = {name.replace("_", "-"): value for name, value in headers.items()}
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=REQUEST_LIMIT_S)
         with contextlib.closing(connection):
-            connection.request("GET", path, headers={"api-key": self.key})
+            content = None if body is None else json.dumps(body)
+            connection.request(method, path, content, {"api-key": self.key, **shown})
             response = connection.getresponse()
-            assert response.status == 200, f"{path} answered {response.status}"
-            return json.load(response)
+            answered = {name.lower(): value for name, value in response.getheaders()}
+            return response.status, json.load(response), answered
 
 
 @contextlib.contextmanager

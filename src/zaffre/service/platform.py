@@ -166,12 +166,18 @@ class Platform:
                 plan = edit(self.plan)
                 before = {deployment.key: deployment for deployment in self.plan.deployments}
                 changed = [d for d in plan.deployments if before.get(d.key) != d]
-                placements = {d.key: await asyncio.to_thread(self._locate, d) for d in changed}
+                placements = {d.key: await self._placed(d) for d in changed}
                 self._fleet.check_memory(plan, placements)
                 await asyncio.to_thread(self._keep, plan)
             self.plan = plan
             self._fleet.follow(plan, placements)
             return plan
+
+    async def _placed(self, deployment: DeploymentPlan) -> Placement:
+        try:
+            return await asyncio.to_thread(self._locate, deployment)
+        except ZaffreError as error:  # no such model, or one that cannot be used
+            raise InvalidRequest(f"Deployment '{deployment.name}': {error.message}") from None
 
     async def settled(self, key: Key) -> None:
         """Wait until the last change of a deployment has gone through or failed."""
