@@ -25,6 +25,88 @@ ENDPOINT = f"$schema: {SCHEMAS}managedOnlineEndpoint.schema.json\nname: shop\n"
 BLUE = f"$schema: {SCHEMAS}managedOnlineDeployment.schema.json\nname: blue\nendpoint_name: shop\n"
 MODEL = "model: smollm2-135m-instruct\n"
 
+DOCS = EndpointPlan(
+    name="docs-endpoint",
+    traffic={"blue": 90, "green": 10},
+    mirror_traffic={"green": 10},
+    tags={"team": "search", "cost-center": "4711"},
+)
+BLUE_OF_DOCS = DeploymentPlan(
+    name="blue",
+    endpoint="docs-endpoint",
+    model="phi-3-mini-4k-instruct",
+    serving=ServingOptions(
+        threads=4,
+        memory_mib=14 * 1024,
+        instance_type="Standard_DS3_v2",
+        device="cpu",
+        instances=2,
+        request_timeout_s=90.0,
+        max_calls_per_instance=10,
+        liveness=Probe(30, 10, 2, 1, 3),
+        readiness=Probe(initial_delay_s=5),
+        environment={"OMP_WAIT_POLICY": "passive", "VERBOSITY": "3", "DEBUG": "false"},
+    ),
+)
+GREEN_OF_DOCS = DeploymentPlan(
+    name="green",
+    endpoint="docs-endpoint",
+    model=f"path:{SAMPLES}/../weights/phi-3.gguf",
+    serving=ServingOptions(
+        engine="llama",
+        options={"n_ctx": 8192},
+        slots=8,
+        threads=6,
+        memory_mib=220 * 1024,
+        instance_type="Standard_NC24ads_A100_v4",
+        device="gpu",
+        instances=3,
+        loading="first_use",
+        idle_unload_s=600.0,
+    ),
+)
+PHI = EndpointPlan(
+    name="phi-3-mini",
+    kind="serverless",
+    hosts=("phi.example.com",),
+    limits=Limits(tokens_per_minute=100_000),
+    content_safety="default",
+)
+PHI_MODEL = DeploymentPlan(
+    name="phi-3-mini",
+    endpoint="phi-3-mini",
+    model="phi-3-mini-4k-instruct",
+    serving=ServingOptions(threads=2, instance_type="cpu-2", device="cpu", instances=2),
+)
+REMOTE = EndpointPlan(
+    name="remote",
+    kind="serverless",
+    limits=Limits(requests_per_minute=60),
+    content_safety="off",
+    tags={"owner": "platform"},
+)
+REMOTE_MODEL = DeploymentPlan(
+    name="remote",
+    endpoint="remote",
+    model="upstream:",
+    upstreams=(
+        Upstream(
+            url="https://gpu.example.com:8000/v1",
+            model="Qwen/Qwen2.5-7B-Instruct",
+            key_file=str(SAMPLES / "keys/gpu"),
+            max_calls=32,
+        ),
+        Upstream(
+            url="https://contoso.openai.azure.com",
+            dialect="azure-openai",
+            model="gpt-4o-mini",
+            api_version="2024-10-21",
+            key_env="AZURE_OPENAI_KEY",
+            priority=1,
+        ),
+    ),
+)
+
 
 def read(path: Path, text: str) -> Any:
     path.write_text(text)
@@ -41,48 +123,7 @@ def troubles(tmp_path: Path, text: str) -> list[str]:
 def test_a_rollout_as_an_azure_user_writes_it():
     """Given an endpoint and two deployments in one file, when it is read, then all that counts."""
     declared = read_files([SAMPLES / "rollout.yaml"])
-    (endpoint,) = declared.plan.endpoints
-    blue, green = declared.plan.deployments
-    assert endpoint == EndpointPlan(
-        name="docs-endpoint",
-        traffic={"blue": 90, "green": 10},
-        mirror_traffic={"green": 10},
-        tags={"team": "search", "cost-center": "4711"},
-    )
-    assert blue == DeploymentPlan(
-        name="blue",
-        endpoint="docs-endpoint",
-        model="phi-3-mini-4k-instruct",
-        serving=ServingOptions(
-            threads=4,
-            memory_mib=14 * 1024,
-            instance_type="Standard_DS3_v2",
-            device="cpu",
-            instances=2,
-            request_timeout_s=90.0,
-            max_calls_per_instance=10,
-            liveness=Probe(30, 10, 2, 1, 3),
-            readiness=Probe(initial_delay_s=5),
-            environment={"OMP_WAIT_POLICY": "passive", "VERBOSITY": "3", "DEBUG": "false"},
-        ),
-    )
-    assert green == DeploymentPlan(
-        name="green",
-        endpoint="docs-endpoint",
-        model=f"path:{SAMPLES}/../weights/phi-3.gguf",
-        serving=ServingOptions(
-            engine="llama",
-            options={"n_ctx": 8192},
-            slots=8,
-            threads=6,
-            memory_mib=220 * 1024,
-            instance_type="Standard_NC24ads_A100_v4",
-            device="gpu",
-            instances=3,
-            loading="first_use",
-            idle_unload_s=600.0,
-        ),
-    )
+    assert declared.plan == Plan(endpoints=(DOCS,), deployments=(BLUE_OF_DOCS, GREEN_OF_DOCS))
 
 
 def test_what_means_nothing_is_told_once_each():
@@ -109,53 +150,7 @@ def test_serverless_endpoints_bring_their_deployment():
     """Given serverless documents, when they are read, then each is an endpoint with one model."""
     declared = read_files([SAMPLES / "serverless.yaml"])
     assert not declared.warnings
-    assert declared.plan == Plan(
-        endpoints=(
-            EndpointPlan(
-                name="phi-3-mini",
-                kind="serverless",
-                hosts=("phi.example.com",),
-                limits=Limits(tokens_per_minute=100_000),
-                content_safety="default",
-            ),
-            EndpointPlan(
-                name="remote",
-                kind="serverless",
-                limits=Limits(requests_per_minute=60),
-                content_safety="off",
-                tags={"owner": "platform"},
-            ),
-        ),
-        deployments=(
-            DeploymentPlan(
-                name="phi-3-mini",
-                endpoint="phi-3-mini",
-                model="phi-3-mini-4k-instruct",
-                serving=ServingOptions(threads=2, instance_type="cpu-2", device="cpu", instances=2),
-            ),
-            DeploymentPlan(
-                name="remote",
-                endpoint="remote",
-                model="upstream:",
-                upstreams=(
-                    Upstream(
-                        url="https://gpu.example.com:8000/v1",
-                        model="Qwen/Qwen2.5-7B-Instruct",
-                        key_file=str(SAMPLES / "keys/gpu"),
-                        max_calls=32,
-                    ),
-                    Upstream(
-                        url="https://contoso.openai.azure.com",
-                        dialect="azure-openai",
-                        model="gpt-4o-mini",
-                        api_version="2024-10-21",
-                        key_env="AZURE_OPENAI_KEY",
-                        priority=1,
-                    ),
-                ),
-            ),
-        ),
-    )
+    assert declared.plan == Plan(endpoints=(PHI, REMOTE), deployments=(PHI_MODEL, REMOTE_MODEL))
 
 
 @pytest.mark.parametrize(

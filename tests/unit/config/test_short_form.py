@@ -12,6 +12,40 @@ from zaffre.core.safety import ContentSafety, RemoteFilterSettings
 
 SAMPLES = Path(__file__).parent / "samples"
 
+WHOLE = Plan(
+    endpoints=(
+        EndpointPlan(
+            name="chat",
+            auth_mode="aad_token",
+            traffic={"blue": 100},
+            hosts=("chat.example.com",),
+            limits=Limits(tokens_per_minute=10_000, concurrent_requests=4),
+        ),
+        EndpointPlan(name="vectors", kind="serverless"),
+    ),
+    deployments=(
+        DeploymentPlan(name="vectors", endpoint="vectors", model="all-minilm-l6-v2"),
+        DeploymentPlan(
+            name="blue",
+            endpoint="chat",
+            model="smollm2-135m-instruct",
+            serving=ServingOptions(instances=2, request_timeout_s=5.0),
+        ),
+        DeploymentPlan(
+            name="phi-3.5",
+            model="hf:bartowski/Phi-3.5-mini-instruct-GGUF@main:Phi-3.5-mini-instruct-Q4_K_M.gguf",
+            serving=ServingOptions(
+                engine="llama",
+                options={"n_ctx": 2048, "flash": True, "rope": 1.5, "kv": "f16"},
+                slots=4,
+                threads=2,
+                memory_mib=4096,
+            ),
+        ),
+    ),
+    defaults={"chat": "Chat", "complete": "phi-3.5"},
+)
+
 
 def read(tmp_path: Path, *texts: str) -> Declared:
     paths = [tmp_path / f"{number}.yaml" for number in range(len(texts))]
@@ -31,40 +65,7 @@ def test_a_whole_file_is_read():
     declared = read_files([SAMPLES / "short.yaml"])
     assert declared.start.settings == {"port": 9000}
     assert not declared.warnings
-    assert declared.plan == Plan(
-        endpoints=(
-            EndpointPlan(
-                name="chat",
-                auth_mode="aad_token",
-                traffic={"blue": 100},
-                hosts=("chat.example.com",),
-                limits=Limits(tokens_per_minute=10_000, concurrent_requests=4),
-            ),
-            EndpointPlan(name="vectors", kind="serverless"),
-        ),
-        deployments=(
-            DeploymentPlan(name="vectors", endpoint="vectors", model="all-minilm-l6-v2"),
-            DeploymentPlan(
-                name="blue",
-                endpoint="chat",
-                model="smollm2-135m-instruct",
-                serving=ServingOptions(instances=2, request_timeout_s=5.0),
-            ),
-            DeploymentPlan(
-                name="phi-3.5",
-                model="hf:bartowski/Phi-3.5-mini-instruct-GGUF@main:"
-                "Phi-3.5-mini-instruct-Q4_K_M.gguf",
-                serving=ServingOptions(
-                    engine="llama",
-                    options={"n_ctx": 2048, "flash": True, "rope": 1.5, "kv": "f16"},
-                    slots=4,
-                    threads=2,
-                    memory_mib=4096,
-                ),
-            ),
-        ),
-        defaults={"chat": "Chat", "complete": "phi-3.5"},
-    )
+    assert declared.plan == WHOLE
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", "{}", "settings: {}\n"])

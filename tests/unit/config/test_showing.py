@@ -19,6 +19,13 @@ from zaffre.core.errors import NotFound
 from zaffre.core.plan import EndpointPlan, Plan
 
 SAMPLES = Path(__file__).parent / "samples"
+USUAL_PROBE = {
+    "initial_delay": 10,
+    "period": 10,
+    "timeout": 2,
+    "success_threshold": 1,
+    "failure_threshold": 30,
+}
 
 
 def test_an_endpoint_and_a_deployment_are_shown_as_azure_shows_them():
@@ -42,20 +49,8 @@ def test_an_endpoint_and_a_deployment_are_shown_as_azure_shows_them():
         "instance_type": "Standard_NC24ads_A100_v4",
         "instance_count": 3,
         "request_settings": {},
-        "liveness_probe": {
-            "initial_delay": 10,
-            "period": 10,
-            "timeout": 2,
-            "success_threshold": 1,
-            "failure_threshold": 30,
-        },
-        "readiness_probe": {
-            "initial_delay": 10,
-            "period": 10,
-            "timeout": 2,
-            "success_threshold": 1,
-            "failure_threshold": 30,
-        },
+        "liveness_probe": USUAL_PROBE,
+        "readiness_probe": USUAL_PROBE,
         "scale_settings": {"type": "default"},
         "environment_variables": {},
         "provisioning_state": None,
