@@ -1,6 +1,7 @@
 """Gathering: what documents declare, with the place of everything that is wrong or strange."""
 
 from collections.abc import Hashable, Iterator, Mapping
+from functools import cache
 from typing import Any, Literal, get_type_hints
 
 from msgspec import Struct
@@ -234,12 +235,14 @@ def texts(values: Mapping[str, str | int | float | bool] | None) -> dict[str, st
     }
 
 
+@cache
 def _steps_of(kind: type[Struct]) -> dict[str, str]:
     """Attribute -> the field's name in a document."""
     return dict(zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True))
 
 
-def _fields_marked(kind: type[Struct], mark: object) -> set[str]:
+@cache
+def _fields_marked(kind: type[Struct], mark: Hashable) -> set[str]:
     hints = get_type_hints(kind, include_extras=True)
     return {name for name, hint in hints.items() if hint == mark}
 

@@ -1,6 +1,6 @@
 """What a plan must be, beyond what each of its pieces can know of itself."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
@@ -60,6 +60,9 @@ def check_plan(plan: Plan) -> None:
 
 def _endpoint_troubles(plan: Plan) -> Iterator[PlanTrouble]:
     there = Counter(endpoint.name.lower() for endpoint in plan.endpoints)
+    deployments: dict[str, list[DeploymentPlan]] = defaultdict(list)
+    for deployment in plan.deployments:
+        deployments[deployment.key[0]].append(deployment)
     for endpoint in plan.endpoints:
         key = endpoint.name.lower()
         if there[key] > 1:
@@ -68,7 +71,7 @@ def _endpoint_troubles(plan: Plan) -> Iterator[PlanTrouble]:
         if not rule.fullmatch(endpoint.name):
             text = f"'{endpoint.name}' cannot be an endpoint's name; {_rule_text(endpoint)}"
             yield PlanTrouble("endpoint", key, ("name",), text)
-        own = [d for d in plan.deployments if d.key[0] == key]
+        own = deployments[key]
         if endpoint.kind == "serverless":
             yield from _serverless_troubles(endpoint, own)
         else:
