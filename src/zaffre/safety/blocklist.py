@@ -3,7 +3,7 @@
 import asyncio
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Protocol
 
 import re2  # type: ignore[import-untyped]
 
@@ -21,8 +21,14 @@ PATTERN_MEMORY_BYTES = 8 << 20
 """Bound on what RE2 builds for one expression; a larger pattern is refused at start."""
 SHORT_TEXT = 16_384
 """Characters up to which looking is quicker than asking a thread to look."""
+WORDS_MEMORY_BYTES = 64 << 20
+"""The same for many words at once; the longest words, all at once, need less than half."""
 _JOINED_SCRIPTS = ("CJK ", "HIRAGANA", "KATAKANA", "THAI", "LAO ", "KHMER", "MYANMAR")
 """Names of letters whose scripts put no spaces between words."""
+
+
+class _Expression(Protocol):
+    def search(self, text: bytes) -> object: ...
 
 
 class BlocklistFilter:
@@ -58,36 +64,43 @@ class BlocklistFilter:
         return Verdict(detections={"profanity": profane}, blocklists=hits)
 
 
-def _compile(name: str, listed: Blocklist) -> list[Any]:
+def _compile(name: str, listed: Blocklist) -> list[_Expression]:
     if len(listed.words) > MAX_WORDS or len(listed.patterns) > MAX_PATTERNS:
         raise ConfigurationError(
             f"content_safety.blocklists.{name}: more than {MAX_WORDS} words or"
             f" {MAX_PATTERNS} patterns."
         )
+    expressions = [
+        _expression(name, pattern, WORDS_MEMORY_BYTES)
+        for pattern in _word_patterns(name, listed.words)
+    ]
+    for pattern in listed.patterns:
+        expressions.append(_expression(name, pattern, PATTERN_MEMORY_BYTES))
+        if expressions[-1].search(b""):
+            raise ConfigurationError(
+                f"content_safety.blocklists.{name}: {_shown(pattern)}: is found in every text."
+            )
+    return expressions
+
+
+def _expression(name: str, pattern: str, memory_bytes: int) -> _Expression:
     options = re2.Options()
     options.log_errors = False
     options.never_capture = True
     options.case_sensitive = False
-    options.max_mem = PATTERN_MEMORY_BYTES
-    expressions = []
-    for pattern in [*_word_patterns(name, listed.words), *listed.patterns]:
-        try:
-            expression = re2.compile(pattern, options)
-        except re2.error as error:
-            raise ConfigurationError(
-                f"content_safety.blocklists.{name}: {_shown(pattern)}: {_reason(error)}."
-            ) from None
-        if expression.search(b""):
-            raise ConfigurationError(
-                f"content_safety.blocklists.{name}: {_shown(pattern)}: is found in every text."
-            )
-        expressions.append(expression)
-    return expressions
+    options.max_mem = memory_bytes
+    try:
+        compiled: _Expression = re2.compile(pattern, options)
+    except re2.error as error:
+        raise ConfigurationError(
+            f"content_safety.blocklists.{name}: {_shown(pattern)}: {_reason(error)}."
+        ) from None
+    return compiled
 
 
 def _word_patterns(name: str, words: Sequence[str]) -> Iterator[str]:
     """Expressions that find any of `words`, many words each."""
-    alternatives = []
+    alike: dict[tuple[str, str], list[str]] = {}
     for word in words:
         folded = fold(word)
         if not folded or len(folded) > MAX_WORD_CHARACTERS:
@@ -98,9 +111,10 @@ def _word_patterns(name: str, words: Sequence[str]) -> Iterator[str]:
         # RE2's \b knows ASCII only.
         before = r"(?:^|[^\pL\pN_])" if _needs_edge(folded[0]) else ""
         after = r"(?:$|[^\pL\pN_])" if _needs_edge(folded[-1]) else ""
-        alternatives.append(f"{before}{re2.escape(folded)}{after}")
-    for first in range(0, len(alternatives), WORDS_AT_ONCE):
-        yield "|".join(alternatives[first : first + WORDS_AT_ONCE])
+        alike.setdefault((before, after), []).append(re2.escape(folded))
+    for (before, after), escaped in alike.items():
+        for first in range(0, len(escaped), WORDS_AT_ONCE):
+            yield f"{before}(?:{'|'.join(escaped[first : first + WORDS_AT_ONCE])}){after}"
 
 
 def _needs_edge(character: str) -> bool:

@@ -36,6 +36,7 @@ class Screens:
         self._policies = {DEFAULT: Policy(), **section.policies}
         self._screens: dict[str, Screen] = {}
         _check(section)
+        BlocklistFilter(section.blocklists)  # for what it raises, used or not
 
     def named(self, policy: str) -> Screen | None:
         """The screen of `policy`; None for `off`.
