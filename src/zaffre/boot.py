@@ -2,26 +2,39 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 
+from msgspec import Struct
+
+from zaffre.auth.assembly import make_chain
+from zaffre.auth.keystore import ConfiguredKey
+from zaffre.auth.opening import anybody
 from zaffre.config.declarations import Declared, read_files
 from zaffre.config.settings import ConfigurationError, Settings
 from zaffre.config.state import PlanStore, SavedPlan
-from zaffre.core.calls import OPERATIONS
+from zaffre.core.calls import OPERATIONS, ChatCall, EmbedCall
 from zaffre.core.cards import ModelCard
+from zaffre.core.deltas import Deltas, Embeddings
+from zaffre.core.errors import ZaffreError
 from zaffre.core.media import MediaFetcher
-from zaffre.core.plan import DeploymentPlan, Plan
+from zaffre.core.plan import DeploymentPlan, Plan, ServingOptions
+from zaffre.core.safety import ContentSafety, Policy, RemoteFilterSettings
+from zaffre.metering.ledger_file import FILE_NAME as LEDGER_FILE
+from zaffre.metering.stores import open_ledger, open_quota
 from zaffre.registry import catalogue
 from zaffre.registry.detect import choose, detect
 from zaffre.registry.store import InstalledModel, ModelStore
 from zaffre.routing.deployments import Deployment
-from zaffre.routing.table import Table
-from zaffre.service.fleet import Fleet, Key
+from zaffre.routing.table import Draw, Selector, Table
+from zaffre.safety.policies import Outside, Screens
+from zaffre.safety.post import HttpPost
+from zaffre.service.fleet import OWN, Fleet, Key
 from zaffre.service.gateway import Gateway
 from zaffre.service.platform import Platform
 from zaffre.service.runs import MIB, Bounds, Placement
+from zaffre.service.screening import Screening, ask_embedding, ask_judge, policy_of
 from zaffre.service.upstreams import UpstreamRun, upstream_placement
 
 PATH_PREFIX = "path:"
@@ -65,31 +78,66 @@ def _find(plan: DeploymentPlan, store: ModelStore) -> InstalledModel:
     return store.find(plan.model)
 
 
-class RunningGateway:
-    """A gateway with its fleet. Make it inside the event loop that serves it.
+class Given(Struct, frozen=True):
+    """What a server is started with."""
 
-    `files` are read again on demand; what is changed while it runs is kept in the store's home.
+    settings: Settings
+    store: ModelStore
+    declared: Declared
+    files: tuple[Path, ...] = ()
+    """Read again on demand."""
+    keys: tuple[ConfiguredKey, ...] = ()
+    """From flags and the configuration."""
+
+
+class RunningGateway:
+    """A gateway with all its parts. Make it inside the event loop that serves it.
+
+    What is changed while it runs is kept in the store's home. Raises `ZaffreError` for anything
+    that cannot be used.
     """
 
-    def __init__(self, settings: Settings, store: ModelStore, files: Sequence[Path] = ()) -> None:
-        self._media = _media_fetcher(settings)
-        self.gateway = Gateway(Table(), self._media)
-        self.fleet = Fleet(_bounds(settings), upstream_run=UpstreamRun, on_table=self._use_table)
-        self._files = files
+    def __init__(self, given: Given) -> None:
+        settings, store = given.settings, given.store
+        self._given = given
         self._state = PlanStore(store.home)
-        self._said = Plan()
+        self._said = given.declared.said
+        self._media = _media_fetcher(settings)
+        self.door = make_chain(
+            store.home,
+            configured=given.keys,
+            issuers=given.declared.start.auth.issuers,
+            anybody=anybody(settings.text("host"), settings.text("allow_no_key")),
+        )
+        self._ledger = open_ledger(
+            store.home / LEDGER_FILE,
+            settings.optional_text("ledger_url"),
+            retention_days=settings.whole("ledger_retention_days") or None,
+        )
+        self._quota = open_quota(settings.text("quota_url"))
+        self.fleet = Fleet(_bounds(settings), upstream_run=UpstreamRun, on_table=self._use_table)
+        self._filters = FilterModels(given.declared.start.content_safety, store, self)
+        self._screening = Screening(self._filters.screens(), settings.text("content_safety"))
+        self.gateway = Gateway(
+            Table(),
+            self._media,
+            ledger=self._ledger,
+            quota=self._quota,
+            screening=self._screening,
+        )
         self.platform = Platform(
             self.fleet,
             lambda plan: locate(plan, store),
             keep=self._keep,
+            check=self._check,
             read_again=self._read_again,
         )
 
-    def start(self, declared: Declared, placements: Mapping[Key, Placement]) -> None:
+    def start(self, placements: Mapping[Key, Placement]) -> None:
         """Start all workers; returns at once."""
-        self._said = declared.said
         self.fleet.start()
-        self.platform.begin(declared.plan, placements)
+        self.platform.begin(self._given.declared.plan, placements)
+        self._uses = asyncio.get_running_loop().create_task(self.door.keep_uses())
 
     async def all_ready(self, tell: Callable[[Deployment], None]) -> None:
         """Wait until every deployment serves or has failed once, telling of each."""
@@ -99,27 +147,124 @@ class RunningGateway:
                 await deployment.wait_for_change()
             tell(deployment)
 
-        deployments = [running.deployment for running in self.fleet.running()]
+        deployments = [r.deployment for r in self.fleet.running() if r.plan.endpoint != OWN]
         await asyncio.gather(*(settled(deployment) for deployment in deployments))
 
     async def aclose(self) -> None:
         """Drain and end all workers, close all connections, remove the sockets."""
+        self._uses.cancel()
         await self.gateway.aclose()
         await self.fleet.aclose()
+        await self._filters.aclose()
+        await self._quota.aclose()
+        await self._ledger.aclose()
+        await self.door.aclose()
         if self._media is not None:
             self._media.close()
+
+    @property
+    def root_policy(self) -> str:
+        """The content safety policy of calls outside endpoints."""
+        return self._given.settings.text("content_safety")
 
     def _keep(self, plan: Plan) -> None:
         self._state.save(SavedPlan(plan, self._said))
 
     def _read_again(self) -> Plan:
         running = SavedPlan(self.platform.plan, self._said)
-        declared = read_files(self._files, running, starter_plan())
+        declared = read_files(self._given.files, running, starter_plan())
         self._said = declared.said
         return declared.plan
 
+    def _check(self, plan: Plan) -> None:
+        self._screening.check(plan)
+        self._filters.check(plan)
+
     def _use_table(self, table: Table) -> None:
         self.gateway.table = table
+
+
+class FilterModels:
+    """The deployments and servers that content safety's filters ask."""
+
+    def __init__(self, section: ContentSafety, store: ModelStore, running: RunningGateway) -> None:
+        self._section, self._store, self._running = section, store, running
+        self._post = None if section.remote is None else HttpPost(*_remote(section.remote))
+        self._own: Deployment | None = None
+
+    def screens(self) -> Screens:
+        """The screens over them. Raises `ConfigurationError`."""
+        outside = Outside(
+            embed=self._embed,
+            ask=None if self._section.judge is None else self._ask,
+            post=self._post,
+        )
+        return Screens(self._section, outside)
+
+    def check(self, plan: Plan) -> None:
+        """Raises `ConfigurationError` when a policy in use asks a model that is not there."""
+        policies = {policy_of(endpoint) for endpoint in plan.endpoints}
+        policies.add(self._running.root_policy)
+        known = {"default": Policy(), **self._section.policies}
+        filters = {f for name in policies if name in known for f in known[name].filters}
+        names = {d.name.lower() for d in plan.deployments if d.endpoint is None}
+        wanted = self._section.embedding
+        if "classifier" in filters and wanted.lower() not in names and not self._installed(wanted):
+            raise ConfigurationError(
+                f"Content safety needs the model '{wanted}': zaffre pull {wanted}. Without it:"
+                " content_safety: off, at the endpoint."
+            )
+        if "judge" in filters and str(self._section.judge).lower() not in names:
+            raise ConfigurationError(f"No deployment is called '{self._section.judge}' (judge).")
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        if self._post is not None:
+            await self._post.aclose()
+
+    def _installed(self, name: str) -> bool:
+        try:
+            self._store.find(name)
+        except ZaffreError:
+            return False
+        return True
+
+    async def _embed(self, call: EmbedCall) -> Embeddings:
+        return await ask_embedding(self._embedding(), call)
+
+    def _embedding(self) -> Deployment:
+        """The deployment of that name, or one of our own, loaded at its first use."""
+        name = self._section.embedding
+        for deployment in self._running.gateway.table.deployments():
+            if deployment.plan.endpoint is None and deployment.name.lower() == name.lower():
+                return deployment
+        if self._own is None:
+            plan = DeploymentPlan(
+                name=name, model=name, serving=ServingOptions(loading="first_use")
+            )
+            self._own = self._running.fleet.add_own(plan, locate(plan, self._store))
+        return self._own
+
+    def _ask(self, call: ChatCall) -> Deltas:
+        selector = Selector(deployment=self._section.judge)
+        route = self._running.gateway.table.resolve(selector, "chat", Draw(0, 0))
+        return ask_judge(route.deployment, call)
+
+
+def _remote(remote: RemoteFilterSettings) -> tuple[str, str]:
+    """The server's URL and its key. Raises `ConfigurationError`."""
+    key = ""
+    if remote.key_env is not None:
+        key = os.environ.get(remote.key_env, "")
+    elif remote.key_file is not None:
+        try:
+            key = Path(remote.key_file).read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError):
+            key = ""
+    if not key and (remote.key_env or remote.key_file):
+        place = remote.key_env or remote.key_file
+        raise ConfigurationError(f"content_safety.remote: no key is in '{place}'.")
+    return remote.url, key
 
 
 def _bounds(settings: Settings) -> Bounds:

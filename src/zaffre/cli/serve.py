@@ -6,23 +6,22 @@ import os
 import signal
 import socket
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import typer
 
 from zaffre import __version__
 from zaffre.asgi.serving import HttpServer, event_loop, server_config
-from zaffre.auth.keyfile import load_or_make_key
-from zaffre.auth.keys import HashedKey, KeyChain, hash_key
-from zaffre.boot import RunningGateway, locate, starter_plan
+from zaffre.auth.declared_keys import read_keys
+from zaffre.auth.keystore import ConfiguredKey, KeyStore
+from zaffre.boot import Given, RunningGateway, locate, starter_plan
 from zaffre.cli.models import pull_with_progress
-from zaffre.config.declarations import Declared, read_files
+from zaffre.config.declarations import read_files
 from zaffre.config.settings import ConfigurationError, Settings, Value, load_settings
 from zaffre.config.state import PlanStore
 from zaffre.core.errors import ZaffreError
-from zaffre.core.principals import Principal
 from zaffre.registry.catalogue import catalogue
 from zaffre.registry.pull import has_other_card
 from zaffre.registry.store import ModelStore, default_home
@@ -78,37 +77,30 @@ def serve(  # noqa: PLR0913, PLR0917 - one parameter per flag
     deployments = declared.plan.deployments
     _pull_missing(store, [deployment.model for deployment in deployments])
     placements = {deployment.key: locate(deployment, store) for deployment in deployments}
-    listener = _listen(settings.text("host"), settings.whole("port"))
-    given = settings.values["key"]
-    if given is not None:
-        kept, shown = hash_key("configured", str(given)), None
+    keys = read_keys(declared.start.auth, os.environ, Path.cwd())
+    if settings.values["key"] is not None:
+        keys.append(ConfiguredKey("configured", settings.text("key")))
+        shown = None
     else:
-        kept, shown = load_or_make_key(home, renew=new_key)
-    start = _Start(settings, store, files, declared, placements, listener, kept, shown)
+        made = KeyStore(home).make_first_key(renew=new_key)
+        shown = None if made is None else made.key
+    given = Given(settings, store, declared, tuple(files), tuple(keys))
+    listener = _listen(settings.text("host"), settings.whole("port"))
     with asyncio.Runner(loop_factory=event_loop) as runner:
-        runner.run(_run(start))
+        runner.run(_run(given, placements, listener, shown))
 
 
-class _Start(NamedTuple):
-    """All that is known before anything runs."""
-
-    settings: Settings
-    store: ModelStore
-    files: Sequence[Path]
-    declared: Declared
-    placements: Mapping[Key, Placement]
-    listener: socket.socket
-    key: HashedKey
-    shown_key: str | None
-    """The key itself, if it was made just now."""
-
-
-async def _run(start: _Start) -> None:
-    settings = start.settings
-    running = RunningGateway(settings, start.store, start.files)
+async def _run(
+    given: Given,
+    placements: Mapping[Key, Placement],
+    listener: socket.socket,
+    shown_key: str | None,
+) -> None:
+    settings = given.settings
+    running = RunningGateway(given)
     app = GatewayApp(
         running.gateway,
-        _Door(KeyChain([start.key])),
+        running.door,
         platform=running.platform,
         max_body_bytes=settings.whole("max_body_mib") * MIB,
         strict_versions=settings.text("api_version") == "strict",
@@ -120,10 +112,9 @@ async def _run(start: _Start) -> None:
         url = f"{scheme}://{_reachable(settings.text('host'))}:{port}"
         print(f"Zaffre {__version__} listens on {url}", flush=True)
         for deployment in running.fleet.running():
-            where = deployment.placement
-            name = deployment.deployment.full_name
+            where, name = deployment.placement, deployment.deployment.full_name
             print(f"  loading {name} on {where.engine}: {where.reason}", flush=True)
-        tasks.append(asyncio.ensure_future(_greet(running, settings, url, start.shown_key)))
+        tasks.append(asyncio.ensure_future(_greet(running, settings, url, shown_key)))
 
     server = HttpServer(
         server_config(
@@ -136,11 +127,11 @@ async def _run(start: _Start) -> None:
         ),
         on_listening,
     )
-    running.start(start.declared, start.placements)
+    running.start(placements)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, lambda: tasks.append(loop.create_task(_reload(running))))
     try:
-        await server.serve(sockets=[start.listener])
+        await server.serve(sockets=[listener])
     finally:
         for task in tasks:
             task.cancel()
@@ -154,15 +145,6 @@ async def _reload(running: RunningGateway) -> None:
         log.info("read the files again")
     except ZaffreError as error:
         log.error("nothing was changed: %s", error.message)
-
-
-class _Door:
-    def __init__(self, keys: KeyChain) -> None:
-        self._keys = keys
-
-    async def identify(self, headers: Iterable[tuple[bytes, bytes]]) -> Principal:
-        name = self._keys.identify(headers).name
-        return Principal(name, permissions=frozenset({"call", "admin", "read_usage"}))
 
 
 async def _greet(running: RunningGateway, settings: Settings, url: str, key: str | None) -> None:

@@ -100,6 +100,43 @@ SETTINGS: tuple[Setting, ...] = (
         " for others, never in mid-request; 0 means no bound.",
         minimum=0,
     ),
+    Setting(
+        "allow_no_key",
+        str,
+        "",
+        "Lets in whoever shows no key, to call models: `loopback` for a server that only this"
+        " machine reaches, else the words `i understand that anyone can call`.",
+    ),
+    Setting(
+        "content_safety",
+        str,
+        "off",
+        "Content safety policy of calls outside endpoints; endpoints have their own.",
+    ),
+    Setting(
+        "quota_url",
+        str,
+        "memory:",
+        "Where quotas are counted: `memory:`, `sqlite:PATH` for the gateways of one machine,"
+        " `redis://…`, `valkey://…` or `postgresql://…` for several machines.",
+        secret=True,
+    ),
+    Setting(
+        "ledger_url",
+        str,
+        None,
+        "A Postgres that several gateways share as ledger, as `postgresql://…`; the file in the"
+        " server's home is its outbox then.",
+        secret=True,
+    ),
+    Setting(
+        "ledger_retention_days",
+        int,
+        90,
+        "Whole days that the ledger keeps one row per request; older ones become sums per day."
+        " 0 keeps all rows.",
+        minimum=0,
+    ),
     Setting("log_level", str, "info", "How much to log.", choices=("debug", "info", "warning")),
 )
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Container, Coroutine, Mapping
 from typing import Any, Literal
 
 from msgspec import Struct, structs
@@ -26,6 +26,8 @@ LOADED_EXTRA_BYTES = 250 * MIB
 buffers), and the engine's libraries. Measured with the starter models: 98 MB of GGUF take 360 to
 630 MiB in llama.cpp and openvino, 23 MB of ONNX take 190 MiB."""
 
+OWN = "$server"
+"""The endpoint of the server's own deployments; no declared name can be this one."""
 Key = tuple[str, str]
 Provisioning = Literal["Updating", "Succeeded", "Failed"]
 UpstreamRun = Callable[[Deployment, Replica], Run]
@@ -132,6 +134,12 @@ class Fleet:
                     f" together may have {budget // MIB} MiB (memory_budget_mib)."
                 )
 
+    def add_own(self, plan: DeploymentPlan, placement: Placement) -> Deployment:
+        """A deployment of the server's own, which no plan has and no request can name."""
+        running = self._make(structs.replace(plan, endpoint=OWN), placement)
+        self._running[running.plan.key] = running
+        return running.deployment
+
     def follow(self, plan: Plan, placements: Mapping[Key, Placement]) -> None:
         """Make `plan` what runs. Returns at once; what is replaced answers until its successor
         can, and what is removed until its calls have ended.
@@ -139,7 +147,7 @@ class Fleet:
         `placements` holds the deployments that are new or changed.
         """
         wanted = {deployment.key: deployment for deployment in plan.deployments}
-        gone = [self._running.pop(key) for key in list(self._running) if key not in wanted]
+        gone = [self._running.pop(key) for key in list(self._running) if _gone(key, wanted)]
         self._plan = plan
         for key, deployment in wanted.items():
             running = self._running.get(key)
@@ -418,6 +426,10 @@ class Fleet:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _gone(key: Key, wanted: Container[Key]) -> bool:
+    return key not in wanted and key[0] != OWN
 
 
 def estimate_bytes(plan: DeploymentPlan, placement: Placement) -> int:

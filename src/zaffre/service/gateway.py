@@ -42,10 +42,12 @@ from zaffre.core.media import MediaFetcher
 from zaffre.core.metering import Ledger, Quota, Scope
 from zaffre.core.plan import Limits
 from zaffre.core.principals import Principal
+from zaffre.core.safety import ScreenReport
 from zaffre.routing.deployments import Deployment
 from zaffre.routing.replicas import Replica
 from zaffre.routing.table import Draw, Endpoint, Permitted, Route, Selector, Table, Target
 from zaffre.service.media import with_media
+from zaffre.service.screening import Screening
 
 MAX_MIRRORED = 64
 """Copies on their way at a time; when there are more, a call is not copied."""
@@ -64,6 +66,8 @@ class Generation(Struct, frozen=True):
     """An answer under way."""
 
     deltas: Deltas
+    report: ScreenReport
+    """What content safety found; complete for a choice when its `Finish` comes."""
 
 
 class Gateway:
@@ -76,6 +80,7 @@ class Gateway:
         *,
         ledger: Ledger | None = None,
         quota: Quota | None = None,
+        screening: Screening | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self.table = table
@@ -83,6 +88,7 @@ class Gateway:
         self._media = media
         self._ledger = ledger
         self._quota = quota
+        self._screening = screening
         self._draw = draw
         self._mirrored: set[asyncio.Task[None]] = set()
 
@@ -111,11 +117,15 @@ class Gateway:
         self, context: Context, route: Route, call: GenerationCall
     ) -> AsyncIterator[Generation]:
         """Run `call` on `route`; leaving the context stops the generation and frees its slot."""
-        account = context.account
+        account, report = context.account, ScreenReport()
         async with self._accounted(context, route, call):
+            screen = None if self._screening is None else self._screening.of(route)
             answer = self._answer(route, call, stream=context.stream)
+            if screen is not None:
+                await screen.check_prompt(call, report)
+                answer = screen.watch(answer, report)
             async with aclosing(answer), aclosing(account.counted(answer)) as deltas:
-                yield Generation(deltas)
+                yield Generation(deltas, report)
 
     async def embed(
         self, context: Context, route: Route, call: EmbedCall | ImageEmbedCall

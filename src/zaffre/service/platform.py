@@ -36,7 +36,7 @@ def endpoint_path(name: str) -> str:
 
 
 def _nowhere(_plan: Plan) -> None:
-    """A plan that does not outlive the process."""
+    """Nobody keeps a plan, or has anything against one."""
 
 
 @contextmanager
@@ -87,7 +87,8 @@ class Applied(Struct, frozen=True, kw_only=True):
 class Platform:
     """Changes the plan, whole or not at all, and tells what became of it.
 
-    `keep` puts a plan where it outlives the process; it blocks. `read_again` reads the files that
+    `keep` puts a plan where it outlives the process; it blocks. `check` raises what else may be
+    wrong with a plan. `read_again` reads the files that
     the server was started with.
     """
 
@@ -97,17 +98,20 @@ class Platform:
         locate: Locate,
         *,
         keep: Callable[[Plan], None] = _nowhere,
+        check: Callable[[Plan], None] = _nowhere,
         read_again: Callable[[], Plan] | None = None,
     ) -> None:
         self.plan = Plan()
         self._fleet = fleet
         self._locate = locate
         self._keep = keep
+        self._check = check
         self._read_again = read_again
         self._changing = asyncio.Lock()
 
     def begin(self, plan: Plan, placements: Mapping[Key, Placement]) -> None:
         """Run `plan`, as found at a start; nothing is kept."""
+        self._check(plan)
         self._fleet.check_memory(plan, placements)
         self.plan = plan
         self._fleet.follow(plan, placements)
@@ -167,6 +171,7 @@ class Platform:
                 before = {deployment.key: deployment for deployment in self.plan.deployments}
                 changed = [d for d in plan.deployments if before.get(d.key) != d]
                 placements = {d.key: await self._placed(d) for d in changed}
+                self._check(plan)
                 self._fleet.check_memory(plan, placements)
                 await asyncio.to_thread(self._keep, plan)
             self.plan = plan
