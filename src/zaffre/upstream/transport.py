@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from types import SimpleNamespace
 from typing import Self, TypeVar
 
 import aiohttp
@@ -47,6 +48,9 @@ class Transport:
     `timeout_s` bounds the wait for the first byte of an answer, for each further event of a stream,
     and for the rest of a whole answer. `strict_end`: a stream is whole only after its end marker;
     otherwise also when its body has a length or is chunked, and has come to its end.
+    `stale_tries`: how often a request is sent again after a connection that had been used before
+    was closed without a byte of an answer: most likely the server had done so before the request.
+    The session then has `noticing_reuse()` among its trace configurations.
     """
 
     def __init__(
@@ -56,11 +60,13 @@ class Transport:
         *,
         timeout_s: float,
         strict_end: bool,
+        stale_tries: int = 0,
     ) -> None:
         self._session = session
         self._refuse = refuse
         self._timeout_s = timeout_s
         self._strict_end = strict_end
+        self._stale_tries = stale_tries
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -75,14 +81,7 @@ class Transport:
         Whatever goes wrong, in here or while the body is read, is raised as `ZaffreError`.
         """
         try:
-            async with self._session.request(
-                # A redirect would take the credential along, and turn POST into GET.
-                method,
-                url,
-                data=body or None,
-                headers=headers,
-                allow_redirects=False,
-            ) as response:
+            async with await self._open(method, url, body, headers) as response:
                 if response.status != 200:
                     content = await self._error_body(response)
                     raise self._refuse(response.status, response.headers, content)
@@ -135,6 +134,26 @@ class Transport:
         if self._strict_end or not _framed(response):
             raise EngineFailed("The model's answer ended before it was complete.")
 
+    async def _open(
+        self, method: str, url: str, body: bytes, headers: Mapping[str, str] | None
+    ) -> aiohttp.ClientResponse:
+        for left in reversed(range(1 + self._stale_tries)):
+            visit = _Visit()
+            try:
+                return await self._session.request(
+                    method,
+                    url,
+                    data=body or None,
+                    headers=headers,
+                    # A redirect would take the credential along, and turn POST into GET.
+                    allow_redirects=False,
+                    trace_request_ctx=visit,
+                )
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                if not left or not visit.reused:
+                    raise
+        raise AssertionError  # the last try returns or raises
+
     async def _error_body(self, response: aiohttp.ClientResponse) -> bytes:
         content = b""
         with suppress(aiohttp.ClientError, TimeoutError):
@@ -154,6 +173,28 @@ def decode(content: bytes, kind: type[T]) -> T:
         raise EngineFailed(
             f"The model's server sent a broken answer. {malformed.message}"
         ) from None
+
+
+class _Visit:
+    """Whether a request went out on a connection that had been used before."""
+
+    def __init__(self) -> None:
+        self.reused = False
+
+
+def noticing_reuse() -> aiohttp.TraceConfig:
+    """Notes on each request whether its connection is a used one; see `Transport`."""
+    tracing = aiohttp.TraceConfig()
+    tracing.on_connection_reuseconn.append(_note_reuse)
+    return tracing
+
+
+async def _note_reuse(
+    _session: aiohttp.ClientSession,
+    context: SimpleNamespace,
+    _: aiohttp.TraceConnectionReuseconnParams,
+) -> None:
+    context.trace_request_ctx.reused = True
 
 
 class _Patience:

@@ -37,12 +37,15 @@ from zaffre.upstream.transport import (
     MAX_VECTORS_BYTES,
     Transport,
     decode,
+    noticing_reuse,
 )
 from zaffre.wire import codec
 from zaffre.wire.chat import ChatRequest, StreamOptions
 from zaffre.wire.completions import CompletionRequest
 from zaffre.wire.embeddings import EmbeddingRequest, ImageEmbeddingRequest
 
+STALE_TRIES = 2
+"""llama.cpp closes connections when it likes. Requests may be repeated: they change nothing."""
 MAX_PROBE_BYTES = 8 * 1024 * 1024
 """A list of models with their capabilities."""
 
@@ -97,6 +100,7 @@ class ForeignClient:
             # The number of calls is the bound; waiting for a connection would hide it.
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
             cookie_jar=aiohttp.DummyCookieJar(),
+            trace_configs=[noticing_reuse()],
             headers=base_headers(upstream.dialect, credential),
             timeout=aiohttp.ClientTimeout(
                 total=None,
@@ -106,7 +110,11 @@ class ForeignClient:
             ),
         )
         self._transport = Transport(
-            session, self._refuse, timeout_s=upstream.timeout_s, strict_end=False
+            session,
+            self._refuse,
+            timeout_s=upstream.timeout_s,
+            strict_end=False,
+            stale_tries=STALE_TRIES,
         )
 
     @property

@@ -69,6 +69,9 @@ class Told(Struct, frozen=True):
 
     message: str = ""
     code: str = ""
+    """The word for programs, in lower case."""
+    status: int | None = None
+    """The HTTP status, where the body repeats it."""
     location: core.Location = ()
     value: object = None
 
@@ -95,10 +98,8 @@ def read_foreign_error(
 def read_stream_error(payload: bytes, credential: Credential | None = None) -> core.ZaffreError:
     """The error that came as an event: its code is the status it would have had, or none."""
     told = read_told(payload, credential)
-    status = int(told.code) if re.fullmatch(r"[45]\d\d", told.code) else 500
-    if told.code in _TOO_LONG | _FILTERED | _UNSUPPORTED:
-        status = 400
-    return read_foreign_error(status, {}, payload, credential)
+    mendable = told.code in _TOO_LONG | _FILTERED | _UNSUPPORTED
+    return read_foreign_error(400 if mendable else told.status or 500, {}, payload, credential)
 
 
 def read_told(content: bytes, credential: Credential | None = None) -> Told:
@@ -116,6 +117,7 @@ def read_told(content: bytes, credential: Credential | None = None) -> Told:
     return Told(
         message=_clean(_message(root, item, inner)),
         code=_code(inner, root),
+        status=_status(inner, root),
         location=_location(root, inner),
         value=_value(root),
     )
@@ -137,7 +139,7 @@ def read_retry_after(headers: Mapping[str, str]) -> int | None:
 def _refusal(status: int, told: Told) -> core.ZaffreError:
     message = told.message or f"The model's server refused the request with status {status}."
     plain = core.ZaffreError(message, location=told.location, value=told.value)
-    code = told.code.lower()
+    code = told.code
     if code in _NO_MODEL:
         return core.EngineFailed(_NO_SUCH_MODEL)
     if code in _FILTERED:
@@ -212,9 +214,16 @@ def _clean(message: str) -> str:
 
 def _code(inner: dict[Any, Any], root: dict[Any, Any]) -> str:
     for found in (inner.get("code"), inner.get("type"), root.get("code")):
-        if (isinstance(found, str) and found) or isinstance(found, int):
-            return str(found)[:MAX_STEP_CHARS]
+        if isinstance(found, str) and found and not found.isdecimal():
+            return found[:MAX_STEP_CHARS].lower()
     return ""
+
+
+def _status(inner: dict[Any, Any], root: dict[Any, Any]) -> int | None:
+    for found in (inner.get("code"), inner.get("status"), root.get("code"), root.get("status")):
+        if re.fullmatch(r"[45]\d\d", str(found)):
+            return int(str(found))
+    return None
 
 
 def _location(root: dict[Any, Any], inner: dict[Any, Any]) -> core.Location:
