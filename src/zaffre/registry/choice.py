@@ -139,10 +139,10 @@ def _check_sizes(reference: HubReference, choice: Choice) -> None:
         large = file.kind in ("gguf", "gguf-part", "onnx", "weights")
         bound_bytes = MAX_FILE_BYTES if large else MAX_SMALL_FILE_BYTES
         if file.source.size_bytes > bound_bytes:
+            size, bound = readable_size(file.source.size_bytes), readable_size(bound_bytes)
             raise PullFailed(
-                f"{reference}: {file.source.path} has {readable_size(file.source.size_bytes)}; files of"
-                f" its kind may have {readable_size(bound_bytes)}. Choose a model that is split into"
-                " parts, or a smaller quantisation."
+                f"{reference}: {file.source.path} has {size}; files of its kind may have {bound}."
+                " Choose a model that is split into parts, or a smaller quantisation."
             )
 
 

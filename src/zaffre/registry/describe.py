@@ -73,7 +73,7 @@ def describe(name: str, folder: Path, kind: ModelFormat, main: Path) -> ModelCar
                 architecture=config.model_type,
                 operations=("chat", "complete"),
             )
-        case "echo":
+        case "echo" | "upstream":
             return ModelCard(name=name, format=kind, operations=())
 
 

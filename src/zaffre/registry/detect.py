@@ -4,12 +4,11 @@ from pathlib import Path
 
 from zaffre.core.cards import ModelCard
 from zaffre.core.errors import EngineFailed
+from zaffre.registry.describe import describe, find_networks
 from zaffre.registry.gguf import choose_engine, read_header
+from zaffre.registry.layouts import IR_MODELS, TOWERS
 from zaffre.registry.store import CARD_FILE, InstalledModel
 from zaffre.wire import codec
-
-OPENVINO_FILES = ("openvino_model.xml", "openvino_language_model.xml")
-"""One of which a folder of OpenVINO IR has; the second one where the model sees."""
 
 
 def detect(name: str, path: Path) -> InstalledModel:
@@ -18,26 +17,19 @@ def detect(name: str, path: Path) -> InstalledModel:
     A `card.json` beside the files decides; without one the files do. Raises `EngineFailed` when
     there is nothing there that an engine could run.
     """
-    if path.is_dir() and (path / CARD_FILE).is_file():
-        return InstalledModel(_read_card(path), _only_gguf(path) or path, path)
     if path.is_file():
-        return InstalledModel(_gguf_card(name, path), path, path.parent)
+        return InstalledModel(describe(name, path.parent, "gguf", path), path, path.parent)
     if not path.is_dir():
         raise EngineFailed(f"{path}: there is no such file or folder.")
-    if any((path / file).is_file() for file in OPENVINO_FILES):
-        card = ModelCard(name=name, format="openvino-ir", operations=("chat", "complete"))
-        return InstalledModel(card, path, path)
-    if (path / "vision_model.onnx").is_file() and (path / "text_model.onnx").is_file():
-        card = ModelCard(
-            name=name, format="onnx", architecture="clip", operations=("embed_images", "embed")
-        )
-        return InstalledModel(card, path, path)
-    if (path / "model.onnx").is_file():
-        card = ModelCard(name=name, format="onnx", architecture="bert", operations=("embed",))
-        return InstalledModel(card, path, path)
-    gguf = _only_gguf(path)
+    gguf = _gguf(path)
+    if (path / CARD_FILE).is_file():
+        return InstalledModel(_read_card(path), gguf or path, path)
+    if any((path / file).is_file() for file in IR_MODELS):
+        return InstalledModel(describe(name, path, "openvino-ir", path), path, path)
+    if find_networks(path).keys() & {"model", TOWERS[0]}:
+        return InstalledModel(describe(name, path, "onnx", path), path, path)
     if gguf is not None:
-        return InstalledModel(_gguf_card(name, gguf), gguf, path)
+        return InstalledModel(describe(name, path, "gguf", gguf), gguf, path)
     raise EngineFailed(
         f"{path}: holds no model that is known here. Zaffre runs a GGUF file, an OpenVINO folder"
         " (openvino_model.xml, or openvino_language_model.xml), and ONNX folders (model.onnx, or"
@@ -56,6 +48,8 @@ def choose(model: InstalledModel) -> tuple[str, str]:
             return "onnx", "an ONNX export"
         case "echo":
             return "echo", "the test double"
+        case "upstream":
+            raise EngineFailed(f"{model.card.name} runs on somebody else's server.")
 
 
 def _read_card(folder: Path) -> ModelCard:
@@ -65,18 +59,8 @@ def _read_card(folder: Path) -> ModelCard:
         raise EngineFailed(f"{folder / CARD_FILE}: {malformed.message}") from None
 
 
-def _only_gguf(folder: Path) -> Path | None:
+def _gguf(folder: Path) -> Path | None:
+    """The one GGUF file, or the first part of the one model that is in parts."""
     files = [file for file in folder.glob("*.gguf") if not file.name.startswith("mmproj")]
-    return files[0] if len(files) == 1 else None
-
-
-def _gguf_card(name: str, path: Path) -> ModelCard:
-    header = read_header(path)
-    return ModelCard(
-        name=name,
-        format="gguf",
-        architecture=header.architecture,
-        # Without a template there is no agreed way to write a conversation.
-        operations=("chat", "complete") if header.chat_template else ("complete",),
-        context_length=header.context_length,
-    )
+    found = [file for file in files if "-00001-of-" in file.name] or files
+    return found[0] if len(found) == 1 else None

@@ -88,7 +88,7 @@ def read_files(model: InstalledModel) -> FileFacts:
             return _onnx_facts(model.folder)
         case "openvino-ir":
             return _openvino_facts(model.folder)
-        case "echo":
+        case "echo" | "upstream":
             return FileFacts()
 
 

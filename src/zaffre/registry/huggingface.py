@@ -6,6 +6,7 @@ it begins a file anew after each cut, and a large model on a thin line would nev
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Self
 
 import httpx2
@@ -129,7 +130,7 @@ class HuggingFaceHub:
         ranges = {"range": f"bytes={start_bytes}-"} if start_bytes else {}
         with self._client.stream("GET", url, headers=ranges) as response:
             # 416: the server thinks that there is nothing so far behind. It begins anew then.
-            if response.status_code != httpx2.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+            if response.status_code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 yield response
                 return
         with self._client.stream("GET", url) as response:
@@ -226,7 +227,7 @@ def _file(sibling: RepoSibling, endpoint: str) -> HubFile:
 
 
 def _start(response: httpx2.Response, asked_bytes: int) -> int:
-    if response.status_code != httpx2.codes.PARTIAL_CONTENT:
+    if response.status_code != HTTPStatus.PARTIAL_CONTENT:
         return 0
     if not response.headers.get("content-range", "").startswith(f"bytes {asked_bytes}-"):
         raise Interrupted("the server sends another part than the one asked for")

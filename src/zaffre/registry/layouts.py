@@ -119,7 +119,7 @@ def onnx_models(files: Sequence[HubFile]) -> list[Candidate]:
         folders.setdefault(file.folder, {})[file.basename] = file
     found: list[Candidate] = []
     for folder in sorted(folders, key=lambda each: (each not in ONNX_FOLDERS, each)):
-        found += _onnx_folder(folder, folders[folder], folders.get("", {}))
+        found += _onnx_folder(folder, folders[folder], {file.path: file for file in files})
     if len(found) == 1:
         return [replace(found[0], hidden=False)]
     first = next((each for each in found if each.default), None)
@@ -156,7 +156,7 @@ def _is_complete(parts: Sequence[HubFile]) -> bool:
 
 
 def _onnx_folder(
-    folder: str, inside: dict[str, HubFile], root: dict[str, HubFile]
+    folder: str, inside: dict[str, HubFile], there: dict[str, HubFile]
 ) -> Iterator[Candidate]:
     stems = [name.removesuffix(".onnx") for name in sorted(inside) if name.endswith(".onnx")]
     pairs = [stem for stem in stems if stem.split("_")[:2] == ["vision", "model"]]
@@ -168,7 +168,7 @@ def _onnx_folder(
         text = f"{TOWERS[1]}{stem.removeprefix(TOWERS[0])}.onnx"
         if pairs and text in inside:
             networks[f"{TOWERS[1]}.onnx"] = inside[text]
-        chosen = [*_networks(networks, folder, inside), *_side_files(inside, root)]
+        chosen = [*_networks(networks, folder, inside), *_side_files(inside, there)]
         yield Candidate(
             variant or networks[f"{main}.onnx"].path,
             f"{folder}/{stem}".lstrip("/"),
@@ -191,9 +191,9 @@ def _networks(
             yield ChosenFile(weights, f"{place}{weights.basename}", "weights")
 
 
-def _side_files(inside: dict[str, HubFile], root: dict[str, HubFile]) -> Iterator[ChosenFile]:
+def _side_files(inside: dict[str, HubFile], there: dict[str, HubFile]) -> Iterator[ChosenFile]:
     for name in SIDE_FILES:
-        file = root.get(name) or inside.get(name)
+        file = there.get(name) or inside.get(name)
         if file is not None:
             yield ChosenFile(file, name, _kind(name))
 
