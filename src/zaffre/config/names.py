@@ -21,8 +21,12 @@ PATH_PREFIX = "path:"
 HUB_PREFIX = "hf:"
 UPSTREAM_MODEL = "upstream:"
 
+MAX_HUB_REFERENCE_CHARS = 400
+
 _HUB = re.compile(
-    r"hf:[A-Za-z0-9][\w.-]{0,95}/[\w.-]{1,96}(?:@[\w./-]{1,128})?(?::[^\s:]{1,512})?", re.ASCII
+    r"hf:[A-Za-z0-9][\w.-]{0,95}(?:/[A-Za-z0-9][\w.-]{0,95})?"
+    r"(?:@[A-Za-z0-9][\w./-]{0,99})?(?::[^\x00-\x1f\x7f]+)?",
+    re.ASCII,
 )
 _STORED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _ASSET = r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,254})"
@@ -30,7 +34,7 @@ _AZURE_FORMS = tuple(
     re.compile(form + r"/?", re.IGNORECASE)
     for form in (
         rf"azureml:{_ASSET}(?::(?P<version>[^:/@\s]+)|@(?P<label>[^:/@\s]+))?",
-        rf"(?:azureml:)?azureml://registries/[^/\s]+/models/{_ASSET}"
+        rf"(?:azureml:)?(?P<registry>azureml://registries/[\w.-]+/models/){_ASSET}"
         r"(?:/versions/(?P<version>[^/\s]+)|/labels/(?P<label>[^/\s]+))?",
         rf"(?:azureml:)?azureml://(?:locations|subscriptions)/\S+/workspaces/[^/\s]+/models/{_ASSET}"
         r"(?:/versions/(?P<version>[^/\s]+)|/labels/(?P<label>[^/\s]+))?",
@@ -47,7 +51,7 @@ def model_reference(written: str, base: Path | None) -> tuple[str, str]:
     if written.startswith(PATH_PREFIX):
         return PATH_PREFIX + str(absolute(written.removeprefix(PATH_PREFIX), base)), ""
     if written.startswith(HUB_PREFIX):
-        if not _HUB.fullmatch(written):
+        if not _HUB.fullmatch(written) or len(written) > MAX_HUB_REFERENCE_CHARS:
             raise ValueError("write hf:OWNER/REPOSITORY[@REVISION][:FILE].")
         return written, ""
     if written in (UPSTREAM_MODEL, UPSTREAM_MODEL.rstrip(":")):
@@ -55,7 +59,7 @@ def model_reference(written: str, base: Path | None) -> tuple[str, str]:
     for form in _AZURE_FORMS:
         asset = form.fullmatch(written)
         if asset is not None:
-            return asset["name"].lower(), _version_warning(asset)
+            return _asset_model(asset), _version_warning(asset)
     if not _STORED.fullmatch(written):
         raise ValueError(
             f"'{written}' is no model: use the name of one in `zaffre models list`, path:FILE,"
@@ -84,11 +88,17 @@ def absolute(path: str, base: Path | None) -> Path:
     return base / expanded
 
 
+def _asset_model(asset: re.Match[str]) -> str:
+    """A registry's model by its id, which the catalogue knows; a workspace's by its own name."""
+    registry = asset.groupdict().get("registry")
+    return f"{registry}{asset['name']}" if registry else asset["name"].lower()
+
+
 def _version_warning(asset: re.Match[str]) -> str:
     version = asset.groupdict().get("version")
     if version is None:
         return ""
     return (
         f"version {version} is not looked at: the model is what `zaffre models show"
-        f" {asset['name'].lower()}` shows."
+        f" {_asset_model(asset)}` shows."
     )

@@ -75,7 +75,7 @@ PHI = EndpointPlan(
 PHI_MODEL = DeploymentPlan(
     name="phi-3-mini",
     endpoint="phi-3-mini",
-    model="phi-3-mini-4k-instruct",
+    model="azureml://registries/azureml/models/Phi-3-mini-4k-instruct",
     serving=ServingOptions(threads=2, instance_type="cpu-2", device="cpu", instances=2),
 )
 REMOTE = EndpointPlan(
@@ -261,7 +261,7 @@ def test_an_endpoint_that_would_be_another_is_refused(tmp_path: Path, text: str,
         ("instance_count: 1\n", ":4:1: Object missing required field `model`"),
         ("model: runs:/x/model\n", ":7:8: model: 'runs:/x/model' is no model"),
         ("model: azureml://datastores/x/paths/y\n", ":7:8: model: "),
-        ("model: hf:nobody\n", ":7:8: model: write hf:OWNER/REPOSITORY"),
+        ("model: hf:a/b/c\n", ":7:8: model: write hf:OWNER/REPOSITORY"),
         ("model: {path: azureml://datastores/x}\n", ":7:15: model.path: must be a file"),
         ("model: {path: x, type: mlflow_model}\n", ":7:24: model.type: Zaffre cannot run"),
         ("model: {pth: x}\n", ":7:9: model.pth: there is no such field; did you mean 'path'?"),
@@ -381,7 +381,7 @@ def test_limits_are_texts_in_properties(tmp_path: Path, name: str):
 
 def test_all_troubles_are_told_at_once(tmp_path: Path):
     """Given two documents with a trouble each, when they are read, then both are told."""
-    found = troubles(tmp_path, f"{ENDPOINT}auth_mode: x\n---\nname: b\nmodel_id: hf:no\n")
+    found = troubles(tmp_path, f"{ENDPOINT}auth_mode: x\n---\nname: b\nmodel_id: hf:/no\n")
     assert [trouble.split(": ")[1] for trouble in found] == ["auth_mode", "model_id"]
 
 

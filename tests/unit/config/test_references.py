@@ -8,6 +8,7 @@ from zaffre.config.instances import INSTANCE_TYPES, UNKNOWN_SIZE, InstanceType, 
 from zaffre.config.names import absolute, model_reference
 
 BASE = Path("/srv/models")
+REGISTRY = "azureml://registries/azureml-meta/models"
 ARM = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w"
 
 
@@ -26,9 +27,12 @@ ARM = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServ
         ("upstream:", "upstream:"),
         ("azureml:Phi-4", "phi-4"),
         ("azureml:Phi-4@latest", "phi-4"),
-        ("azureml://registries/azureml/models/Phi-4", "phi-4"),
-        ("azureml://registries/azureml/models/Phi-4/labels/latest", "phi-4"),
-        ("azureml:azureml://registries/x-y/models/Phi-4/labels/latest", "phi-4"),
+        ("hf:gpt2", "hf:gpt2"),
+        ("hf:owner/repo:Q4_K_M", "hf:owner/repo:Q4_K_M"),
+        ("hf:owner/repo:*/q4 0.gguf", "hf:owner/repo:*/q4 0.gguf"),
+        (f"{REGISTRY}/Phi-4", f"{REGISTRY}/Phi-4"),
+        (f"{REGISTRY}/Phi-4/labels/latest", f"{REGISTRY}/Phi-4"),
+        (f"azureml:{REGISTRY}/Phi-4/labels/latest", f"{REGISTRY}/Phi-4"),
     ],
 )
 def test_a_model_is_meant(written: str, meant: str):
@@ -37,20 +41,23 @@ def test_a_model_is_meant(written: str, meant: str):
 
 
 @pytest.mark.parametrize(
-    "written",
+    ("written", "meant"),
     [
-        "azureml:Phi-4:7",
-        "azureml://registries/azureml-meta/models/Phi-4/versions/7",
-        f"azureml:{ARM}/models/Phi-4/versions/7",
-        f"{ARM}/models/Phi-4/versions/7",
-        "azureml://locations/eastus/workspaces/1234/models/Phi-4/versions/7",
-        "azureml://subscriptions/s/resourceGroups/g/workspaces/w/models/Phi-4/versions/7",
+        ("azureml:Phi-4:7", "phi-4"),
+        (f"{REGISTRY}/Phi-4/versions/7", f"{REGISTRY}/Phi-4"),
+        (f"azureml:{ARM}/models/Phi-4/versions/7", "phi-4"),
+        (f"{ARM}/models/Phi-4/versions/7", "phi-4"),
+        ("azureml://locations/eastus/workspaces/1234/models/Phi-4/versions/7", "phi-4"),
+        (
+            "azureml://subscriptions/s/resourceGroups/g/workspaces/w/models/Phi-4/versions/7",
+            "phi-4",
+        ),
     ],
 )
-def test_a_version_is_not_looked_at(written: str):
+def test_a_version_is_not_looked_at(written: str, meant: str):
     """Given a version, when it is read, then it is told that Zaffre has one of each model."""
-    meant, warning = model_reference(written, BASE)
-    assert meant == "phi-4"
+    model, warning = model_reference(written, BASE)
+    assert model == meant
     assert warning.startswith("version 7 is not looked at: ")
 
 
@@ -61,9 +68,11 @@ def test_a_version_is_not_looked_at(written: str):
         "a b",
         "../x",
         "hf:",
-        "hf:repo",
+        "hf:/r",
+        "hf:o/r/s",
         "hf:o/r@",
-        "hf:o/r:a:b",
+        "hf:o/r:",
+        f"hf:o/r:{'x' * 400}",
         "path:",
         "path: ",
         "path:a\0b",
