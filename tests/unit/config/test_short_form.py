@@ -100,6 +100,32 @@ def test_paths_start_at_their_file(tmp_path: Path):
     ("text", "start"),
     [
         ("- a\n", "0.yaml:1:1: Expected `object`"),
+        ("settings: 5\n", "0.yaml:1:11: settings: Expected `object`"),
+        ("# x\n\ndeployments: {}\n", "0.yaml:3:1: deployments: Expected `array`"),
+        ("settings:\n\tport: 1\n", "0.yaml:2:1: found character"),
+        ("a: b: c\n", "0.yaml:1:5: mapping values are not allowed here."),
+        ("settings: {port: !!int abc}\n", "0.yaml:1:1: a value cannot be read: "),
+        (
+            "deploments: []\nsettings: {}\n",
+            "0.yaml:1:1: deploments: there is no such field; did you mean 'deployments'?",
+        ),
+        (
+            "deployments:\n  - name: a\n    modle: b\n",
+            "0.yaml:3:5: deployments[0].modle: there is no such field; did you mean 'model'?",
+        ),
+        (
+            "deployments: [{name: a, model: b, options: {x: 1, y: [1]}}]\n",
+            "0.yaml:1:51: deployments[0].options.y: Expected",
+        ),
+        (
+            "deployments: [{name: a, model: b, threads: -1}]\n",
+            "0.yaml:1:44: deployments[0].threads: ",
+        ),
+        ("deployments: [{name: /x, model: m}]\n", "0.yaml:1:22: deployments[0].name: '/x' cannot"),
+        (
+            "deployments: [{name: '', model: m}]\n",
+            "0.yaml:1:22: deployments[0].name: Expected `str",
+        ),
         ("settings: {prot: 1}\n", "0.yaml:1:18: settings.prot: there is no such setting"),
         ("deployments:\n  - name: a\n", "0.yaml:2:5: deployments[0]: Object missing required"),
         ("deployments: [{name: a, model: b, slots: 0}]\n", "0.yaml:1:42: deployments[0].slots: "),
