@@ -242,3 +242,33 @@ async def test_connections_are_used_again(fault: FaultServer, connect: Open):
         await chat(client)
     assert await chat(client) == GOOD
     assert fault.connections == 1
+
+
+@pytest.mark.parametrize("ending", [Then.CLOSE, Then.RESET])
+async def test_a_used_connection_that_was_closed_is_no_failure(
+    fault: FaultServer, connect: Open, ending: Then
+):
+    """Given a server that has closed it, when a call meets that, then it is sent again."""
+    fault.will(GOOD_ANSWER, [ending], GOOD_ANSWER)
+    client = connect()
+    for _ in range(2):
+        assert await chat(client, stream=False) == GOOD
+    assert (len(fault.asked), fault.connections) == (3, 2)
+
+
+async def test_a_new_connection_that_is_closed_is_a_failure(fault: FaultServer, connect: Open):
+    fault.will([Then.CLOSE])
+    with pytest.raises(EngineFailed):
+        await chat(connect())
+    assert len(fault.asked) == 1
+
+
+async def test_a_used_connection_that_breaks_in_mid_answer_is_a_failure(
+    fault: FaultServer, connect: Open
+):
+    fault.will(GOOD_ANSWER, [head(200, Content_Length=99), Then.CLOSE])
+    client = connect()
+    await chat(client)
+    with pytest.raises(EngineFailed):
+        await chat(client)
+    assert len(fault.asked) == 2

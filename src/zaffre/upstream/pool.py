@@ -14,7 +14,7 @@ from zaffre.config.settings import ConfigurationError
 from zaffre.core.calls import ChatCall, CompletionCall, EmbedCall, ImageEmbedCall
 from zaffre.core.capabilities import Capabilities
 from zaffre.core.client import ModelClient
-from zaffre.core.deltas import Deltas, Embeddings
+from zaffre.core.deltas import Delta, Deltas, Embeddings
 from zaffre.core.engine import Health
 from zaffre.core.errors import (
     ModelUnavailable,
@@ -26,11 +26,14 @@ from zaffre.core.plan import Upstream
 from zaffre.upstream.foreign.capabilities import Probed, check_declared, common, describe
 from zaffre.upstream.foreign.client import ForeignClient
 from zaffre.upstream.foreign.credential import Credential, check_url, read_credential
+from zaffre.upstream.hedging import Race, Start
 from zaffre.upstream.member import FAILURES, ForeignServer, Member, UpstreamStatus
 from zaffre.upstream.watch import Watch, WatchRules
 
 PROBE_TIMEOUT_S = 5.0
 """For what a server says of its model, at the start."""
+MAX_RUNNING = 2
+"""Generations of one call at a time."""
 OpenClient = Callable[[Upstream, str, Credential | None], ForeignServer]
 log = logging.getLogger("zaffre.upstream")
 T = TypeVar("T")
@@ -42,6 +45,9 @@ class PoolRules(Struct, frozen=True, kw_only=True):
     watch: WatchRules = WatchRules()
     attempts: int = 3
     """Upstreams that one call is tried on, each once."""
+    hedge_after_s: float | None = None
+    """After so long without a first delta a generation also starts elsewhere, and the first to
+    speak goes on. It costs a second generation. None: never."""
 
 
 class Chance(Struct, frozen=True):
@@ -126,11 +132,11 @@ class UpstreamPool:
 
     def chat(self, call: ChatCall, *, stream: bool) -> Deltas:
         """See `zaffre.core.client.ModelClient`."""
-        return self._generate(lambda client: client.chat(call, stream=stream))
+        return self._run(lambda client: client.chat(call, stream=stream))
 
     def complete(self, call: CompletionCall, *, stream: bool) -> Deltas:
         """See `zaffre.core.client.ModelClient`."""
-        return self._generate(lambda client: client.complete(call, stream=stream))
+        return self._run(lambda client: client.complete(call, stream=stream))
 
     async def embed(self, call: EmbedCall) -> Embeddings:
         """See `zaffre.core.client.ModelClient`."""
@@ -140,7 +146,48 @@ class UpstreamPool:
         """See `zaffre.core.client.ModelClient`."""
         return await self._fetch(lambda client: client.embed_images(call))
 
-    async def _generate(self, start: Callable[[ModelClient], Deltas]) -> Deltas:
+    def _run(self, start: Start) -> Deltas:
+        hedge_after_s = self._rules.hedge_after_s
+        return self._generate(start) if hedge_after_s is None else self._race(start, hedge_after_s)
+
+    async def _race(self, start: Start, hedge_after_s: float) -> Deltas:
+        winner, first, member = await self._win(start, hedge_after_s)
+        async with aclosing(winner):
+            yield first
+            try:
+                async for delta in winner:
+                    yield delta
+            except FAILURES as failure:
+                self._tell(member, failure)
+                raise _settled(failure) from failure
+
+    async def _win(self, start: Start, hedge_after_s: float) -> tuple[Deltas, Delta, Member]:
+        """Whose answer goes on, from its first delta."""
+        tried: list[Member] = []
+        error: ZaffreError | None = None
+        async with aclosing(Race()) as race:
+            while True:
+                member = self._choose(tried) if len(race) < MAX_RUNNING else None
+                if member is not None:
+                    tried.append(member)
+                    race.enter(member, start)
+                elif not len(race):
+                    raise self._nobody(error)
+                # Nobody is left to enter, or enough are running: then there is nothing to wait for
+                # but them.
+                patient = member is None or len(race) == MAX_RUNNING
+                found = await race.result(None if patient else hedge_after_s)
+                if found is None:
+                    continue
+                member, deltas, outcome = found
+                if not isinstance(outcome, ZaffreError):
+                    return deltas, outcome, member
+                if not isinstance(outcome, FAILURES):
+                    raise outcome
+                self._tell(member, outcome)
+                error = _settled(outcome)
+
+    async def _generate(self, start: Start) -> Deltas:
         tried: list[Member] = []
         error: ZaffreError | None = None
         while (member := self._choose(tried)) is not None:
