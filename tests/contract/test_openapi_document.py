@@ -44,7 +44,7 @@ def test_every_path_is_at_every_base_it_names(many: Door, document: dict[str, An
     for server in document["servers"]:
         for path, item in document["paths"].items():
             target = f"{server['url'].rstrip('/')}{path}?api-version=2024-05-01-preview"
-            for method in item:
+            for method in [m for m, operation in item.items() if "servers" not in operation]:
                 found = many.call(method.upper(), target, b"")
                 assert found.status == (200 if method == "get" else 400), target
 

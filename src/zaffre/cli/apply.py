@@ -46,7 +46,7 @@ def apply(
     if output == "json" or query is not None:
         echo({"endpoints": endpoints, "deployments": deployments}, output, query=query)
         return
-    rows = [{"kind": "endpoint", **endpoint} for endpoint in endpoints]
+    rows = [endpoint | {"kind": "endpoint"} for endpoint in endpoints]
     rows += [_row(deployment) for deployment in deployments]
     echo([{name: row[name] for name in COLUMNS} for row in rows], output)
 
@@ -65,4 +65,4 @@ def _settled(client: AdminClient, applied: Shown) -> Shown:
 
 def _row(deployment: Shown) -> Shown:
     name = full_name(deployment["endpoint_name"], deployment["name"])
-    return {"kind": "deployment", **deployment, "name": name}
+    return deployment | {"kind": "deployment", "name": name}

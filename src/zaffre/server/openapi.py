@@ -1,5 +1,6 @@
-"""The OpenAPI 3.1 document: generated from the wire's structs and the deployments' capabilities."""
+"""The OpenAPI 3.1 document: made of the wire's structs, of what models can do, and of tables."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,6 +8,8 @@ import msgspec
 
 from zaffre import __version__
 from zaffre.routing.deployments import Deployment
+from zaffre.server.admin import ADMIN, AdminRoutes, Parameter, Row
+from zaffre.server.admin_shapes import NAMED_KINDS, REFERENCE
 from zaffre.server.routes import AZURE_MOUNTS
 from zaffre.wire import codec
 from zaffre.wire.chat import ChatRequest, ChatResponse
@@ -15,7 +18,6 @@ from zaffre.wire.embeddings import EmbeddingRequest, EmbeddingResponse, ImageEmb
 from zaffre.wire.errors import AzureErrorBody
 from zaffre.wire.models import ModelInfo, ModelList
 
-_REF = "#/components/schemas/{name}"
 _OPERATIONS: tuple[tuple[str, str, str, type, type], ...] = (
     ("/chat/completions", "chat", "Continue a conversation", ChatRequest, ChatResponse),
     ("/completions", "complete", "Continue a text", CompletionRequest, CompletionResponse),
@@ -33,13 +35,16 @@ _READS: tuple[tuple[str, str, type], ...] = (
     ("/models", "All deployments with their capabilities", ModelList),
 )
 _STREAMED = ("chat", "complete")
+_IN_PATH = re.compile(r"\{(\w+)\}")
 
 
 def make_document(listed: Sequence[tuple[str, Deployment]]) -> dict[str, Any]:
     """The document for the deployments in `listed`, by name, as plain JSON values."""
     kinds = [k for row in _OPERATIONS for k in row[3:]] + [k for *_, k in _READS] + [AzureErrorBody]
-    schemas, components = msgspec.json.schema_components(kinds, ref_template=_REF)
-    refs = dict(zip(kinds, schemas, strict=True))
+    kinds += [*NAMED_KINDS, *(row.body for row in AdminRoutes.rows if row.body is not None)]
+    answers = [row.answer for row in AdminRoutes.rows]
+    schemas, components = msgspec.json.schema_components([*kinds, *answers], ref_template=REFERENCE)
+    refs = dict(zip(kinds, schemas, strict=False))
     paths: dict[str, Any] = {}
     for path, operation, summary, request, response in _OPERATIONS:
         paths[path] = {
@@ -47,6 +52,9 @@ def make_document(listed: Sequence[tuple[str, Deployment]]) -> dict[str, Any]:
         }
     for path, summary, response in _READS:
         paths[path] = {"get": _get(path, summary, refs[response], refs)}
+    for row, answer in zip(AdminRoutes.rows, schemas[len(kinds) :], strict=True):
+        methods = paths.setdefault(f"{ADMIN}{row.path}", {})
+        methods[row.method.lower()] = _admin(row, answer, refs)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Zaffre: Azure AI Model Inference", "version": __version__},
@@ -104,6 +112,35 @@ def _get(
         }
         | _errors(refs),
     }
+
+
+def _admin(row: Row, answer: dict[str, Any], refs: dict[type, dict[str, Any]]) -> dict[str, Any]:
+    words = row.path.replace("{", "").replace("}", "").split("/")
+    names = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in _IN_PATH.findall(row.path)
+    ]
+    operation: dict[str, Any] = {
+        "operationId": "_".join(["admin", row.method.lower(), *words]),
+        "summary": row.summary,
+        "description": "Needs a key with the permission `admin`.",
+        "tags": ["admin"],
+        "servers": [{"url": "/"}],
+        "parameters": [*names, *map(_query_parameter, row.query)],
+        "responses": {
+            "200": {"description": "Done", "content": {"application/json": {"schema": answer}}}
+        }
+        | _errors(refs),
+    }
+    if row.body is not None:
+        content = {"application/json": {"schema": refs[row.body]}}
+        operation["requestBody"] = {"required": True, "content": content}
+    return operation
+
+
+def _query_parameter(parameter: Parameter) -> dict[str, Any]:
+    schema = msgspec.json.schema(parameter.kind)
+    return {"name": parameter.name, "in": "query", "required": False, "schema": schema}
 
 
 def _errors(refs: dict[type, dict[str, Any]]) -> dict[str, Any]:
