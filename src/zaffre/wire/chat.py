@@ -191,6 +191,7 @@ class Choice(Struct):
     message: AnswerMessage
     finish_reason: str | None = None
     logprobs: LogprobsBody | UnsetType | None = UNSET
+    content_filter_results: dict[str, Any] | UnsetType | None = UNSET
 
 
 class ChatResponse(Struct, kw_only=True):
@@ -202,6 +203,7 @@ class ChatResponse(Struct, kw_only=True):
     model: str = ""
     choices: list[Choice] = []
     usage: UsageBody | UnsetType | None = UNSET
+    prompt_filter_results: list[Any] | UnsetType | None = UNSET
 
 
 class AnswerDelta(Struct):
@@ -220,6 +222,7 @@ class ChunkChoice(Struct):
     delta: AnswerDelta
     finish_reason: str | UnsetType | None = UNSET
     logprobs: LogprobsBody | UnsetType | None = UNSET
+    content_filter_results: dict[str, Any] | UnsetType | None = UNSET
 
 
 class ChatChunk(Struct, kw_only=True):
@@ -231,3 +234,4 @@ class ChatChunk(Struct, kw_only=True):
     model: str = ""
     choices: list[ChunkChoice] = []
     usage: UsageBody | UnsetType | None = UNSET
+    prompt_filter_results: list[Any] | UnsetType | None = UNSET

@@ -1,5 +1,7 @@
 """The JSON of text completions (contract, section 6.1). Chunks and answers share a shape."""
 
+from typing import Any
+
 from msgspec import UNSET, Struct, UnsetType
 
 from zaffre.wire.chat import StreamOptions
@@ -49,6 +51,7 @@ class CompletionChoice(Struct):
     text: str = ""
     finish_reason: str | None = None
     logprobs: CompletionLogprobs | UnsetType | None = UNSET
+    content_filter_results: dict[str, Any] | UnsetType | None = UNSET
 
 
 class CompletionResponse(Struct, kw_only=True):
@@ -60,3 +63,4 @@ class CompletionResponse(Struct, kw_only=True):
     model: str = ""
     choices: list[CompletionChoice] = []
     usage: UsageBody | UnsetType | None = UNSET
+    prompt_filter_results: list[Any] | UnsetType | None = UNSET

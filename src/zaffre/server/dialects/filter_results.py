@@ -3,6 +3,8 @@
 from typing import Any
 
 from zaffre.core.safety import Screened, ScreenReport
+from zaffre.wire.chat import ChatResponse
+from zaffre.wire.completions import CompletionResponse
 
 NOT_FILTERED = {"code": "content_filter_error", "message": "The contents are not filtered"}
 
@@ -37,3 +39,17 @@ def inner_error(screened: Screened | None) -> dict[str, Any]:
     """The object `innererror` of a refused prompt."""
     found = filter_results(screened) if screened is not None else {}
     return {"code": "ResponsibleAIPolicyViolation", "content_filter_result": found}
+
+
+def annotate(response: ChatResponse | CompletionResponse, report: ScreenReport) -> None:
+    """Put what was found into a whole answer, when anything was screened."""
+    if report.prompts:
+        response.prompt_filter_results = prompt_results(report)
+    annotate_choices(response, report)
+
+
+def annotate_choices(response: ChatResponse | CompletionResponse, report: ScreenReport) -> None:
+    """Put what was found in its choices into an answer, or into a chunk of one."""
+    for choice in response.choices:
+        if choice.index in report.choices:
+            choice.content_filter_results = filter_results(report.choices[choice.index])

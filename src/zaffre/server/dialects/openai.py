@@ -7,6 +7,8 @@ the words of a few errors.
 import time
 from typing import TypeVar
 
+from msgspec import structs
+
 from zaffre.asgi.exchange import EVENT_STREAM, JSON, Send, send_stream, send_whole
 from zaffre.core.answers import gather
 from zaffre.core.calls import Operation
@@ -14,10 +16,11 @@ from zaffre.core.context import Context
 from zaffre.core.errors import InvalidParameter, InvalidRequest, UnsupportedParameter
 from zaffre.routing.table import Route, Selector
 from zaffre.server.dialects.common import SESSION_HEADER, named_deployment, unknown_keys
+from zaffre.server.dialects.filter_results import annotate
 from zaffre.server.dialects.model_entries import model_entry
 from zaffre.server.dialects.openai_stream import StreamHead, chat_frames, new_id, text_frames
 from zaffre.server.request import Request
-from zaffre.service.gateway import Gateway
+from zaffre.service.gateway import Gateway, Generation
 from zaffre.translation import answers
 from zaffre.translation.chat_requests import read_chat
 from zaffre.translation.other_requests import read_completion, read_embedding
@@ -69,10 +72,12 @@ class OpenAI:
         headers = self.headers(request, route)
         async with self._gateway.generating(context, route, call) as generation:
             if context.stream:
-                frames = chat_frames(generation.deltas, head)
+                frames = chat_frames(generation.deltas, self._shown(head, generation))
                 await send_stream(send, [EVENT_STREAM, *headers], frames)
                 return
             response = answers.write_chat_answer(await gather(generation.deltas))
+            if self._azure:
+                annotate(response, generation.report)
         response.id, response.created, response.model = head.id, head.created, head.model
         response.object = "chat.completion"
         await send_whole(send, 200, [JSON, *headers], codec.encode(response))
@@ -90,10 +95,12 @@ class OpenAI:
         headers = self.headers(request, route)
         async with self._gateway.generating(context, route, call) as generation:
             if context.stream:
-                frames = text_frames(generation.deltas, head)
+                frames = text_frames(generation.deltas, self._shown(head, generation))
                 await send_stream(send, [EVENT_STREAM, *headers], frames)
                 return
             response = answers.write_text_answer(await gather(generation.deltas))
+            if self._azure:
+                annotate(response, generation.report)
         response.id, response.created, response.model = head.id, head.created, head.model
         await send_whole(send, 200, [JSON, *headers], codec.encode(response))
 
@@ -147,6 +154,10 @@ class OpenAI:
             session=request.header(SESSION_HEADER),
         )
         return self._gateway.choose(context, selector, operation)
+
+    def _shown(self, head: StreamHead, generation: Generation) -> StreamHead:
+        """`head` with what this dialect shows of content safety."""
+        return structs.replace(head, report=generation.report) if self._azure else head
 
     def headers(self, request: Request, route: Route) -> list[tuple[bytes, bytes]]:
         """The headers of an answer."""

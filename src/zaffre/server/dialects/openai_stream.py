@@ -16,6 +16,8 @@ from zaffre.core.deltas import (
     ToolCallDelta,
     Usage,
 )
+from zaffre.core.safety import ScreenReport
+from zaffre.server.dialects.filter_results import annotate_choices, filter_results, prompt_results
 from zaffre.translation.answers import write_logprobs, write_text_chunk, write_usage
 from zaffre.translation.chat_requests import write_call
 from zaffre.wire import codec, sse
@@ -39,6 +41,8 @@ class StreamHead(Struct, frozen=True):
     model: str
     include_usage: bool
     """Asked for by `stream_options`: null on every chunk, and a last chunk that has it."""
+    report: ScreenReport | None = None
+    """What content safety finds, for a dialect that shows it."""
 
 
 class OpenAIChatStream:
@@ -73,7 +77,7 @@ class OpenAIChatStream:
                 self._calls[index] += 1
                 frames.append(self._choice(index, AnswerDelta(role=role, tool_calls=[body])))
             case Finish(reason=reason, index=index):
-                frames.append(self._choice(index, AnswerDelta(), finish_reason=reason))
+                frames.append(self._finish(reason, index))
         return frames
 
     def _choice(
@@ -81,10 +85,16 @@ class OpenAIChatStream:
         index: int,
         delta: AnswerDelta,
         *,
-        finish_reason: str | None = None,
         logprobs: LogprobsBody | UnsetType = UNSET,
     ) -> bytes:
-        return self._frame([ChunkChoice(index, delta, finish_reason, logprobs)])
+        return self._frame([ChunkChoice(index, delta, None, logprobs)])
+
+    def _finish(self, reason: str, index: int) -> bytes:
+        choice = ChunkChoice(index, AnswerDelta(), reason)
+        report = self._head.report
+        if report is not None and index in report.choices:
+            choice.content_filter_results = filter_results(report.choices[index])
+        return self._frame([choice])
 
     def _frame(self, choices: list[ChunkChoice], usage: UsageBody | None = None) -> bytes:
         head = self._head
@@ -102,8 +112,12 @@ class OpenAIChatStream:
 async def chat_frames(deltas: Deltas, head: StreamHead) -> AsyncGenerator[bytes, None]:
     """The frames of a chat stream, up to and with its end marker."""
     stream = OpenAIChatStream(head)
+    told = False
     async with aclosing(deltas):
         async for delta in deltas:
+            if not told and head.report is not None and head.report.prompts:
+                yield _prompt_frame(head.report)
+            told = True
             for frame in stream.frames(delta):
                 yield frame
     yield sse.END
@@ -112,6 +126,7 @@ async def chat_frames(deltas: Deltas, head: StreamHead) -> AsyncGenerator[bytes,
 async def text_frames(deltas: Deltas, head: StreamHead) -> AsyncGenerator[bytes, None]:
     """The frames of a text completion stream, up to and with its end marker."""
     offsets: dict[int, int] = {}
+    told = False
     async with aclosing(deltas):
         async for delta in deltas:
             if isinstance(delta, Usage) and not head.include_usage:
@@ -123,5 +138,16 @@ async def text_frames(deltas: Deltas, head: StreamHead) -> AsyncGenerator[bytes,
                 chunk.usage = None
             if isinstance(delta, TextDelta):
                 offsets[delta.index] = offset + len(delta.text)
+            if head.report is not None and head.report.prompts and not told:
+                chunk.prompt_filter_results = prompt_results(head.report)
+            told = True
+            if isinstance(delta, Finish) and head.report is not None:
+                annotate_choices(chunk, head.report)
             yield sse.frame(codec.encode(chunk))
     yield sse.END
+
+
+def _prompt_frame(report: ScreenReport) -> bytes:
+    """The chunk before all others (contract, section 4.4): no choice, no id, no model."""
+    chunk = ChatChunk(object="", prompt_filter_results=prompt_results(report))
+    return sse.frame(codec.encode(chunk))
