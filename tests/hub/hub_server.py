@@ -101,6 +101,8 @@ class HubServer:
         self.ranges = True
         self.announced: dict[str, str] = {}
         """Path -> SHA-256 that is announced although it is wrong."""
+        self.announced_bytes: dict[str, int] = {}
+        """Path -> size that is announced although it is wrong."""
         self.leave_out_sizes = False
         self.faults: dict[str, list[Fault]] = defaultdict(list)
         """Path of a file, or `listing`."""
@@ -216,8 +218,9 @@ class _Handler(BaseHTTPRequestHandler):
         if not is_lfs(path, content):
             return {**sibling, "blobId": git_oid(content)}
         sha256 = self.server.hub.announced.get(path, hashlib.sha256(content).hexdigest())
-        lfs = {"sha256": sha256, "size": len(content), "pointerSize": 134}
-        return {**sibling, "blobId": git_oid(b"pointer"), "lfs": lfs}
+        size_bytes = self.server.hub.announced_bytes.get(path, len(content))
+        lfs = {"sha256": sha256, "size": size_bytes, "pointerSize": 134}
+        return {"rfilename": path, "size": size_bytes, "blobId": git_oid(b"pointer"), "lfs": lfs}
 
     def _file(self, name: str, revision: str, path: str) -> None:
         repository = self._open(name, closed_to_all=True)
