@@ -1,5 +1,6 @@
 """Calls for the tests of upstreams, and what comes of them."""
 
+from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -9,7 +10,13 @@ from zaffre.core.calls import ChatCall, CompletionCall, Sampling, TextPart, User
 from zaffre.core.client import ModelClient
 from zaffre.core.deltas import Delta, TextDelta
 from zaffre.core.errors import ZaffreError
+from zaffre.upstream.foreign.client import ForeignClient
+from zaffre.upstream.pool import UpstreamPool
 
+SECRET = 'sk-very/secret+"0123456789'
+Open = Callable[..., ForeignClient]
+OpenPool = Callable[..., UpstreamPool]
+"""What the fixtures of these names give."""
 HELLO = ChatCall(messages=(UserMessage((TextPart("Hello there"),)),))
 
 

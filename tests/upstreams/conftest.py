@@ -1,20 +1,17 @@
 """Foreign servers for the tests: one that does as it is told, and clients of it."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from calling import SECRET, Open, OpenPool
 from fault_server import FaultServer
 
 from zaffre.core.plan import Upstream
 from zaffre.upstream.foreign.client import ForeignClient
 from zaffre.upstream.foreign.credential import Credential
 from zaffre.upstream.pool import UpstreamPool
-
-SECRET = 'sk-very/secret+"0123456789'
-Open = Callable[..., ForeignClient]
-OpenPool = Callable[..., UpstreamPool]
 
 
 @pytest.fixture

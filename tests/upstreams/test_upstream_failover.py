@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from calling import HELLO, chat, cut, text_of
+from calling import HELLO, SECRET, OpenPool, chat, cut, text_of
 from fault_server import (
     GOOD_ANSWER,
     GOOD_STREAM,
@@ -17,7 +17,6 @@ from fault_server import (
     whole,
 )
 
-from conftest import SECRET, OpenPool
 from zaffre.core.deltas import TextDelta
 from zaffre.core.errors import EngineFailed, InvalidRequest, ModelUnavailable, Overloaded
 from zaffre.core.plan import Upstream

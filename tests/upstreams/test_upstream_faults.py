@@ -5,7 +5,7 @@ import json
 from contextlib import aclosing
 
 import pytest
-from calling import HELLO, chat, cut
+from calling import HELLO, Open, chat, cut
 from fault_server import (
     COUNTED,
     GOOD_ANSWER,
@@ -25,7 +25,6 @@ from fault_server import (
     whole,
 )
 
-from conftest import Open
 from zaffre.core.calls import EmbedCall
 from zaffre.core.deltas import Finish, TextDelta, Usage
 from zaffre.core.errors import (

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import aclosing
 
 import pytest
-from calling import HELLO, chat, text_of
+from calling import HELLO, OpenPool, chat, text_of
 from fault_server import (
     GOOD_ANSWER,
     GOOD_STREAM,
@@ -17,7 +17,6 @@ from fault_server import (
     said,
 )
 
-from conftest import OpenPool
 from zaffre.core.deltas import TextDelta
 from zaffre.core.errors import EngineFailed, InvalidRequest, ModelUnavailable
 from zaffre.core.plan import Upstream

@@ -18,7 +18,7 @@ from zaffre.core.plan import Upstream
 from zaffre.registry.store import ModelStore, default_home
 from zaffre.upstream.pool import UpstreamPool
 
-SERVER = Path(__file__).with_name("llama_cpp.py")
+SERVER = Path(__file__).with_name("llama_cpp_server.py")
 KEY = "llama-key-0123"
 START_LIMIT_S = 60
 

@@ -4,7 +4,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from calling import asking, chat
+from calling import SECRET, Open, asking, chat
 from fault_server import (
     COUNTED,
     GOOD_ANSWER,
@@ -16,7 +16,6 @@ from fault_server import (
     whole,
 )
 
-from conftest import SECRET, Open
 from zaffre.core import errors
 from zaffre.core.calls import EmbedCall
 from zaffre.core.deltas import Usage

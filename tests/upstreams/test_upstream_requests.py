@@ -5,10 +5,9 @@ import logging
 from typing import Any
 
 import pytest
-from calling import HELLO, asking, chat, complete
+from calling import HELLO, SECRET, Open, asking, chat, complete
 from fault_server import GOOD_ANSWER, GOOD_STREAM, FaultServer, refusal, stream, whole
 
-from conftest import SECRET, Open
 from zaffre.core.calls import CompletionCall, EmbedCall, ImageEmbedCall, ImageInput, Sampling
 from zaffre.core.deltas import Finish, TextDelta, Usage
 from zaffre.core.errors import ZaffreError

@@ -16,7 +16,7 @@ from zaffre.core.errors import EngineFailed
 from zaffre.translation.answers import ChatChunkReader, TextChunkReader, read_embeddings
 from zaffre.upstream.foreign.credential import Credential
 from zaffre.upstream.foreign.errors import read_stream_error
-from zaffre.upstream.foreign.estimates import prompt_tokens, tokens_of
+from zaffre.upstream.foreign.estimates import prompt_tokens, size_bytes, tokens_of
 from zaffre.upstream.foreign.tool_calls import CallCollector
 from zaffre.upstream.foreign.wire import (
     ForeignChat,
@@ -104,9 +104,9 @@ class ChatReader:
             if choice.logprobs is not None and not text:
                 regular.content = ""
             fragments = message.tool_calls or ()
-            added = self._calls.add(index, fragments)
+            added = self._calls.add(index, fragments) if fragments else 0
             self._choices.spoke(index, bool(thoughts or text or fragments))
-            self._counts.add(len(thoughts.encode()) + len(text.encode()) + added)
+            self._counts.add(size_bytes(thoughts) + size_bytes(text) + added)
         reason: str | UnsetType = UNSET
         if choice.finish_reason:
             regular.tool_calls = self._calls.whole(index) or UNSET
@@ -153,7 +153,7 @@ class TextReader:
     def _read_choice(self, choice: ForeignTextChoice) -> Iterator[Delta]:
         index, text = self._choices.number(choice.index), choice.text or ""
         self._choices.spoke(index, bool(text))
-        self._counts.add(len(text.encode()))
+        self._counts.add(size_bytes(text))
         reason = _reason(choice.finish_reason) if choice.finish_reason else None
         if reason is not None and not self._choices.end(index):
             return
@@ -227,9 +227,9 @@ class _Counts:
         if told is not None and (told.prompt_tokens or told.total_tokens):
             self._told = told
 
-    def add(self, size_bytes: int) -> None:
+    def add(self, more_bytes: int) -> None:
         """So much more was said, in UTF-8."""
-        self._size_bytes += size_bytes
+        self._size_bytes += more_bytes
 
     def usage(self) -> Usage:
         """The counts, marked where they are an estimate."""

@@ -23,9 +23,14 @@ MEDIA_TOKENS = 512
 """An image or sound clip."""
 
 
-def tokens_of(size_bytes: int) -> int:
+def size_bytes(text: str) -> int:
+    """Bytes of UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def tokens_of(length_bytes: int) -> int:
     """Tokens of a text with that many bytes of UTF-8, rounded up."""
-    return -(-size_bytes // BYTES_PER_TOKEN)
+    return -(-length_bytes // BYTES_PER_TOKEN)
 
 
 def prompt_tokens(call: Call) -> int:
@@ -36,11 +41,11 @@ def prompt_tokens(call: Call) -> int:
             size = sum(len(tool.description) + len(codec.encode(tool.parameters)) for tool in tools)
             count = said + tokens_of(size)
         case CompletionCall(prompts=prompts):
-            count = sum(tokens_of(_size(p)) if isinstance(p, str) else len(p) for p in prompts)
+            count = sum(tokens_of(size_bytes(p)) if isinstance(p, str) else len(p) for p in prompts)
         case EmbedCall(texts=texts):
-            count = sum(max(1, tokens_of(_size(text))) for text in texts)
+            count = sum(max(1, tokens_of(size_bytes(text))) for text in texts)
         case ImageEmbedCall(inputs=inputs):
-            count = sum(MEDIA_TOKENS + tokens_of(_size(item.text or "")) for item in inputs)
+            count = sum(MEDIA_TOKENS + tokens_of(size_bytes(item.text or "")) for item in inputs)
     return max(1, count)
 
 
@@ -49,13 +54,11 @@ def _message_tokens(message: Message) -> int:
         case UserMessage(parts=parts):
             texts = [part.text for part in parts if isinstance(part, TextPart)]
             media = MEDIA_TOKENS * (len(parts) - len(texts))
-            return MESSAGE_TOKENS + media + sum(tokens_of(_size(text)) for text in texts)
+            return MESSAGE_TOKENS + media + sum(tokens_of(size_bytes(text)) for text in texts)
         case AssistantMessage(text=text, tool_calls=calls):
-            size = _size(text) + sum(_size(call.name) + _size(call.arguments) for call in calls)
+            size = size_bytes(text) + sum(
+                size_bytes(call.name) + size_bytes(call.arguments) for call in calls
+            )
             return MESSAGE_TOKENS + tokens_of(size)
         case SystemMessage(text=text) | ToolMessage(text=text):
-            return MESSAGE_TOKENS + tokens_of(_size(text))
-
-
-def _size(text: str) -> int:
-    return len(text.encode())
+            return MESSAGE_TOKENS + tokens_of(size_bytes(text))

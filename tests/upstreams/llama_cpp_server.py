@@ -1,4 +1,4 @@
-"""llama.cpp's own HTTP server on a port of its own: `python llama_cpp.py MODEL KEY`.
+"""llama.cpp's own HTTP server on a port of its own: `python llama_cpp_server.py MODEL KEY`.
 
 Prints its port when it serves. Not Zaffre's engine: this is somebody else's server to the tests.
 """
