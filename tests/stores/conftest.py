@@ -19,7 +19,7 @@ from zaffre.metering.ledger import SqliteLedger
 from zaffre.metering.ledger_file import FILE_NAME
 from zaffre.metering.postgres import PostgresLedger
 
-PATIENCE_S = 30
+PATIENCE_S = 10
 
 
 class LedgerBench:
@@ -59,8 +59,7 @@ class LedgerBench:
     async def rows(self) -> list[tuple[object, ...]]:
         """All raw rows of the store, without their numbers."""
         if self.url is None:
-            with closing(sqlite3.connect(self.path / FILE_NAME)) as file:
-                return [row[1:] for row in file.execute("SELECT * FROM usage_rows")]
+            return await asyncio.to_thread(_rows_of, self.path / FILE_NAME)
         await self.ship()
         connection = await asyncpg.connect(self.url)
         try:
@@ -83,6 +82,11 @@ class LedgerBench:
         for ledger in self._ledgers:
             await ledger.aclose()
         self._ledgers.clear()
+
+
+def _rows_of(path: Path) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(path)) as file:
+        return [row[1:] for row in file.execute("SELECT * FROM usage_rows")]
 
 
 @pytest.fixture(scope="session")
