@@ -1,6 +1,6 @@
 """Gathering: what documents declare, with the place of everything that is wrong or strange."""
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, Literal, get_type_hints
 
@@ -112,7 +112,7 @@ class Gathering:
     def finish(self) -> Declarations:
         """Everything. Raises `InvalidDeclaration` with all troubles."""
         if self.troubles:
-            raise InvalidDeclaration(self.troubles)
+            raise InvalidDeclaration(_in_order(self.troubles))
         change = PlanChange(
             endpoints=tuple(self._endpoints),
             deployments=tuple(self._deployments),
@@ -126,7 +126,7 @@ class Gathering:
                 auth=self._auth,
                 content_safety=self._content_safety,
             ),
-            warnings=tuple(self.warnings),
+            warnings=tuple(_in_order(self.warnings)),
             spots=self._spots,
         )
 
@@ -225,6 +225,12 @@ class Gathering:
         place = "" if there.line is None else f"; first at {there.file}:{there.line}"
         self.refuse(spot, ("name",), f"'{name}' is declared twice{place}.")
         return False
+
+
+def _in_order(remarks: Sequence[Remark]) -> list[Remark]:
+    """From the top of each file to its end; as they came where there are no lines."""
+    files = {remark.file: number for number, remark in reversed(list(enumerate(remarks)))}
+    return sorted(remarks, key=lambda r: (files[r.file], r.line or 0, r.column or 0))
 
 
 def texts(values: Mapping[str, str | int | float | bool] | None) -> dict[str, str]:

@@ -176,8 +176,8 @@ def test_what_is_said_in_two_files_is_refused(tmp_path: Path):
     second = "settings: {port: 2}\ndefaults: {chat: a}\nauth: {}\n"
     assert trouble(tmp_path, first, second).splitlines() == [
         "1.yaml:1:18: settings.port: 'port' is declared twice; first at 0.yaml:1.",
-        "1.yaml:3:1: auth: 'auth' is declared twice; first at 0.yaml:4.",
         "1.yaml:2:18: defaults.chat: 'chat' is declared twice; first at 0.yaml:3.",
+        "1.yaml:3:1: auth: 'auth' is declared twice; first at 0.yaml:4.",
     ]
 
 
