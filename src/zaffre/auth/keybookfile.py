@@ -41,6 +41,7 @@ class KeyBookFile:
         """The file that was read last: while it is open, no other file gets its inode."""
         self.home = home
         self.path = home / BOOK_FILE
+        self._name = str(self.path)
 
     def exists(self) -> bool:
         """Whether keys were ever made here."""
@@ -49,7 +50,7 @@ class KeyBookFile:
     def stamp(self) -> Stamp | None:
         """The file's stamp; None when there is none."""
         try:
-            return _stamp_of(self.path.stat())
+            return _stamp_of(os.stat(self._name))  # noqa: PTH116 - at each request; Path is slower
         except FileNotFoundError:
             return None
         except OSError as error:

@@ -74,7 +74,7 @@ class KeyStore:
     """The keys of the server whose files are in `home`.
 
     `configured` keys come from the configuration; one with the first key's name replaces it.
-    `find` compares the file's stamp each time, 3 µs, so that a key that any process revokes is
+    `find` compares the file's stamp each time, 2 µs, so that a key that any process revokes is
     revoked in all of them. Everything else uses files for milliseconds: call it in a thread where a
     loop must not wait. Opening and changing raise `KeyFileError` for files that cannot be used.
     """
