@@ -16,7 +16,9 @@ from zaffre.core.deltas import (
     Usage,
 )
 from zaffre.core.errors import EngineFailed
+from zaffre.translation.answers import write_usage
 from zaffre.upstream.foreign.answers import ChatReader
+from zaffre.wire import codec
 from zaffre.wire.sse import DONE, EventReader
 
 COUNTS = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
@@ -289,3 +291,12 @@ def test_log_probabilities_come_along():
     body = chunk({"content": "Hi"})
     body["choices"][0]["logprobs"] = shown
     assert read(body, *END)[0] == TextDelta("Hi", 0, (TokenLogprob("Hi", -0.5, b"Hi"),))
+
+
+@pytest.mark.parametrize("estimated", [False, True])
+def test_an_estimate_says_so_on_our_own_wire_and_through_it(estimated: bool):
+    """Given a Zaffre behind a Zaffre, when it has estimated, then this one knows."""
+    body = json.loads(codec.encode(write_usage(Usage(5, 2, estimated=estimated))))
+    assert body.get("estimated", False) is estimated
+    usage = read(chunk({}, "stop"), {"choices": [], "usage": body})[-1]
+    assert usage == Usage(5, 2, estimated=estimated)
