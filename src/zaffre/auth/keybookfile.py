@@ -14,8 +14,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from zaffre.auth.keybook import ALL, FIRST_KEY, MAX_KEYS, KeyBook, KeyRecord, look_up, with_record
-from zaffre.auth.keys import HashedKey
+from msgspec import Struct
+
+from zaffre.auth.keybook import (
+    ALL,
+    FIRST_KEY,
+    MAX_KEYS,
+    Digest,
+    KeyBook,
+    KeyRecord,
+    Salt,
+    look_up,
+    with_record,
+)
 from zaffre.auth.secret import KeyFileError, ServerSecret, read_secret, write_private
 from zaffre.core.errors import Conflict
 from zaffre.wire import codec
@@ -31,6 +42,14 @@ LOCK_LIMIT_S = 10.0
 _LOCK_PAUSE_S = 0.005
 Stamp = tuple[int, int, int]
 """Tells one state of the file from all others, as long as the older one is held open."""
+
+
+class _OldKey(Struct, frozen=True):
+    """The content of the older server's file: an HMAC-SHA-256 of its key under a salt."""
+
+    name: str
+    salt: Salt
+    digest: Digest
 
 
 class KeyBookFile:
@@ -121,7 +140,7 @@ class KeyBookFile:
             return
         with self.locked():
             try:
-                kept = codec.decode(old.read_bytes(), HashedKey)
+                kept = codec.decode(old.read_bytes(), _OldKey)
                 created_at = int(old.stat().st_mtime)
             except FileNotFoundError:
                 return  # another process was faster
@@ -167,7 +186,7 @@ def _lock(file: BinaryIO) -> bool:
     return True
 
 
-def _adopted(kept: HashedKey, book: KeyBook, created_at: int) -> KeyRecord:
+def _adopted(kept: _OldKey, book: KeyBook, created_at: int) -> KeyRecord:
     taken = look_up(book, FIRST_KEY) is not None
     return KeyRecord(
         id=f"key_{kept.digest[:12]}",
