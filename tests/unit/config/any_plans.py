@@ -75,8 +75,12 @@ def servings(draw: st.DrawFn) -> ServingOptions:
 
 
 @st.composite
-def deployments(draw: st.DrawFn, endpoint: str | None, name: str) -> DeploymentPlan:
+def deployments(
+    draw: st.DrawFn, endpoint: str | None, name: str, *, detailed: bool
+) -> DeploymentPlan:
     """A deployment of a model here, or of upstreams."""
+    if not detailed:
+        return DeploymentPlan(name=name, endpoint=endpoint, model=draw(st.sampled_from("abc")))
     behind = tuple(draw(st.lists(upstreams, max_size=2)))
     model = st.sampled_from(["echo", "path:/m/x.gguf", "hf:o/r@main:f.gguf", "phi-3-mini"])
     return DeploymentPlan(
@@ -90,8 +94,8 @@ def deployments(draw: st.DrawFn, endpoint: str | None, name: str) -> DeploymentP
 
 
 @st.composite
-def plans(draw: st.DrawFn) -> Plan:
-    """A plan that `check_plan` has nothing against."""
+def plans(draw: st.DrawFn, *, detailed: bool = True) -> Plan:
+    """A plan that `check_plan` has nothing against; without details, only who is in it differs."""
     endpoints, pieces = [], []
     for number, name in enumerate(draw(st.lists(st.sampled_from(NAMES), unique=True))):
         kind = draw(st.sampled_from(["managed", "serverless"]))
@@ -111,14 +115,15 @@ def plans(draw: st.DrawFn) -> Plan:
                 traffic=traffic,
                 mirror_traffic={own[-1]: draw(st.integers(0, 50))} if mirror else {},
                 hosts=draw(st.sampled_from([(), (f"h{number}.example.com",)])),
-                limits=draw(st.none() | limits),
+                limits=draw(st.none() | limits) if detailed else None,
                 content_safety=draw(st.sampled_from([None, "off", "strict"])),
-                tags=draw(labels),
+                tags=draw(labels) if detailed else {},
             )
         )
-        pieces += [draw(deployments(name, each)) for each in own]
+        pieces += [draw(deployments(name, each, detailed=detailed)) for each in own]
     pieces += [
-        draw(deployments(None, each)) for each in draw(st.sampled_from([(), ("phi-3.5", "x")]))
+        draw(deployments(None, each, detailed=detailed))
+        for each in draw(st.sampled_from([(), ("phi-3.5", "x")]))
     ]
     defaults = {"chat": "PHI-3.5"} if any(d.endpoint is None for d in pieces) else {}
     change = PlanChange(

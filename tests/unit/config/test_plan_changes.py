@@ -2,7 +2,7 @@
 
 import pytest
 from any_plans import plans
-from hypothesis import given
+from hypothesis import given, settings
 from msgspec.structs import replace
 
 from zaffre.config.plan_changes import (
@@ -21,6 +21,7 @@ from zaffre.config.settings import ConfigurationError
 from zaffre.core.errors import Conflict, NotFound
 from zaffre.core.plan import DeploymentPlan, EndpointPlan, Plan
 
+FEW = settings(max_examples=60, deadline=None)
 BLUE = DeploymentPlan(name="blue", endpoint="shop", model="echo")
 GREEN = DeploymentPlan(name="green", endpoint="shop", model="echo")
 ROOT = DeploymentPlan(name="root.v1", model="echo")
@@ -70,7 +71,8 @@ def test_traffic_that_is_not_mentioned_stays():
     assert merge(Plan(), said(tagged, unsaid=True)).endpoints == (tagged,)
 
 
-@given(plans(), plans())
+@FEW
+@given(plans(detailed=False), plans(detailed=False))
 def test_merging_twice_is_merging_once(plan: Plan, other: Plan):
     """Given any change, when it is merged again, then nothing changes."""
     change = PlanChange(
@@ -80,7 +82,8 @@ def test_merging_twice_is_merging_once(plan: Plan, other: Plan):
     assert merge(merged, change) == merged
 
 
-@given(plans(), plans())
+@FEW
+@given(plans(detailed=False), plans(detailed=False))
 def test_files_alone_decide_when_nothing_else_changed(before: Plan, now: Plan):
     """Given a plan that only files made, when they say something else, then that is the plan."""
     change = PlanChange(endpoints=now.endpoints, deployments=now.deployments, defaults=now.defaults)

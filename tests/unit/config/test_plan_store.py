@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from any_plans import plans
-from hypothesis import given
+from hypothesis import given, settings
 
 from zaffre.config.declarations import read_files
 from zaffre.config.settings import ConfigurationError
@@ -20,7 +20,8 @@ def test_the_first_start_has_nothing(tmp_path: Path):
     assert PlanStore(tmp_path / "home").load() is None
 
 
-@given(plans(), plans())
+@settings(max_examples=25, deadline=None)
+@given(plans(), plans(detailed=False))
 def test_a_plan_comes_back_as_it_was(
     tmp_path_factory: pytest.TempPathFactory, one: Plan, two: Plan
 ):

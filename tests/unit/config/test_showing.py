@@ -96,7 +96,7 @@ def test_what_every_serverless_endpoint_has_is_not_shown():
     }
 
 
-@settings(max_examples=150)
+@settings(max_examples=40, deadline=None)
 @given(plans())
 def test_what_is_shown_can_be_declared_again(plan: Plan):
     """Given any plan, when all of it is shown and declared, then it is the same, without warning
