@@ -292,8 +292,10 @@ def test_nobody_at_home_is_told(store: ModelStore, hub: HubServer, pauses: list[
 
 
 def test_a_model_larger_than_the_disk_is_not_begun(hub: HubServer, pull: Pull) -> None:
-    """Given 400 parts of 49 GB, when they are pulled, then the numbers are told and none comes."""
-    parts = {f"one-{part:05}-of-00400.gguf": MODEL for part in range(1, 401)}
+    """Given 400 parts of 49 GB, when they are pulled, the numbers are told and none comes."""
+    parts = {
+        f"one-{part:05}-of-00400.gguf": bytes([part % 256, part // 256]) for part in range(1, 401)
+    }
     hub.add("tiny/one", parts)
     hub.announced_bytes = dict.fromkeys(parts, 49_000_000_000)
 

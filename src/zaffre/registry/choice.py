@@ -116,7 +116,7 @@ def _is_meant(candidate: Candidate, wanted: str) -> bool:
     if word == candidate.label.lower():
         return True
     # `Q4_K` is not `Q4_K_M`: an underscore ends no quantisation.
-    quantised = rf"(?:^|[-._/]){re.escape(word)}(?:$|[-./])"
+    quantised = rf"(?:^|[-./]){re.escape(word)}(?:$|[-./])"
     return candidate.format == "gguf" and re.search(quantised, stem) is not None
 
 

