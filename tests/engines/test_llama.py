@@ -11,19 +11,16 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from calling import TOOL_TEMPLATE, weather_so_far
 from llama_models import Options, asked, continued, running, sampling, starter, tiny
 from phi3 import CONTEXT_LENGTH, write_phi3
 
 from zaffre.core.answers import gather
 from zaffre.core.calls import (
-    AssistantMessage,
     ChatCall,
     JsonSchema,
     NamedTool,
-    TextPart,
     Tool,
-    ToolCall,
-    UserMessage,
 )
 from zaffre.core.deltas import ReasoningDelta, TextDelta
 from zaffre.core.errors import (
@@ -409,21 +406,6 @@ async def test_a_tool_that_must_be_called_is(engine: LlamaEngine, choice: str | 
     assert msgspec.json.decode(made.arguments)["unit"] in {"c", "f"}
 
 
-TOOL_TEMPLATE = """\
-{%- for message in messages %}
-{%- if loop.first and tools %}{{ '<|im_start|>system\\n<tools>' }}
-{%- for tool in tools %}{{ '\\n' }}{{ tool | tojson }}{% endfor %}{{ '\\n</tools><|im_end|>\\n' }}
-{%- endif %}
-{{- '<|im_start|>' + message.role + '\\n' }}{% if message.content %}{{ message.content }}{% endif %}
-{%- for call in message.tool_calls %}
-{{- '<tool_call>\\n{"name": "' + call.function.name + '", "arguments": ' }}
-{{- call.function.arguments | tojson }}{{ '}\\n</tool_call>' }}
-{%- endfor %}
-{{- '<|im_end|>\\n' }}
-{%- endfor %}
-{%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}
-"""
-
 REASONING_TEMPLATE = """\
 {%- for message in messages %}
 {{- '<|im_start|>' + message.role + '\\n' }}
@@ -437,17 +419,6 @@ REASONING_TEMPLATE = """\
 {{- '<think>\\n\\n</think>\\n\\n' }}{% else %}{{ '<think>\\n' }}{% endif %}
 {%- endif %}
 """
-
-
-def weather_so_far() -> tuple[UserMessage | AssistantMessage, ...]:
-    """A conversation in which each question was answered by a call."""
-    said: list[UserMessage | AssistantMessage] = []
-    for number, city in enumerate(("Rome", "Paris", "Oslo")):
-        said.append(UserMessage((TextPart(f"Weather in {city}"),)))
-        arguments = f'{{"city": "{city}", "unit": "c"}}'
-        made = ToolCall(f"call_{number}", "get_weather", arguments)
-        said.append(AssistantMessage(tool_calls=(made,)))
-    return tuple(said[:-1])
 
 
 async def test_calls_are_read_as_the_models_own_template_writes_them():

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from calling import TOOL_TEMPLATE, weather_so_far
 from conformance import GREEDY, PATIENCE_S, Subject, chat_call, spec_of, until
 
 from zaffre.core.answers import Answer
@@ -160,6 +161,28 @@ async def test_a_template_that_takes_tools_gets_them(small: Subject):
     hidden = await small.say("Hi", max_tokens=0, tools=(tool,), tool_choice="none")
     assert 50 < offered.usage.prompt_tokens - without.usage.prompt_tokens < 120
     assert hidden.usage == without.usage
+
+
+async def test_a_call_that_the_model_chooses_to_make_is_valid():
+    """Given a model that copies earlier calls, when they do not fit the tool, then its own does."""
+    city = {"type": "string", "maxLength": 20}
+    unit = {"enum": ["kelvin", "rankine"]}
+    schema = {"type": "object", "properties": {"city": city, "unit": unit}, "required": ["unit"]}
+    spec = spec_of("openvino")
+    card = msgspec.structs.replace(spec.card, chat_template=TOOL_TEMPLATE)
+    engine = OpenVinoEngine(msgspec.structs.replace(spec, card=card))
+    subject = Subject("openvino", engine, await engine.start())
+    try:
+        sampling = Sampling(temperature=0, max_tokens=60)
+        call = ChatCall(weather_so_far(), sampling, tools=(Tool("get_weather", schema),))
+        answer = await subject.answer(call)
+        free = await subject.answer(msgspec.structs.replace(call, tools=()))
+    finally:
+        await engine.aclose()
+    (choice,) = answer.choices
+    assert choice.finish_reason == "tool_calls"
+    assert msgspec.json.decode(choice.tool_calls[0].arguments)["unit"] in unit["enum"]
+    assert '"unit": "c"' in free.choices[0].text
 
 
 async def test_the_template_is_told_the_effort(openvino: Subject, small: Subject):

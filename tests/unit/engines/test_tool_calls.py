@@ -31,6 +31,7 @@ from zaffre.engines.text.tool_calls import (
     check_tools,
     read_calls,
     spell_out,
+    writes_calls_so,
 )
 
 WEATHER = Tool("get_weather", {"type": "object", "properties": {"city": {"type": "string"}}})
@@ -263,3 +264,19 @@ def test_earlier_calls_and_results_become_text():
         "<tool_response>\n10\n</tool_response>",
         "<tool_response>\nwet\n</tool_response>",
     ]
+
+
+@pytest.mark.parametrize(
+    ("template", "so"),
+    [
+        ('XML tags:\n<tool_call>\n{"name": <function-name>, "arguments": <args>}', True),
+        (r"XML tags:\n<tool_call>\n{\"name\": <function-name>, \"arguments\": <args>}", True),
+        ('{{- \'<tool_call>\\n{"name": "\' + call.function.name }}', True),
+        ("<tool_call>\n<function=example>\n<parameter=x>", False),
+        ("<tool_call>{function-name}\n<arg_key>{key}</arg_key>", False),
+        ('[TOOL_CALLS] [{"name": "x"}]', False),
+    ],
+)
+def test_a_template_tells_how_its_model_writes_calls(template: str, so: bool):
+    """Given a template with tools, then it is known whether calls come in our notation."""
+    assert writes_calls_so(template) is so

@@ -24,7 +24,7 @@ from zaffre.core.errors import (
     ZaffreError,
 )
 from zaffre.engines.openvino.conversations import decode_pictures, template_messages
-from zaffre.engines.openvino.grammar import grammar_of
+from zaffre.engines.openvino.grammar import call_grammar_of, grammar_of
 from zaffre.engines.openvino.process import RunnerProcess
 from zaffre.engines.openvino.wire import (
     Accepted,
@@ -52,6 +52,7 @@ from zaffre.engines.text.tool_calls import (
     check_tools,
     function_object,
     spell_out,
+    writes_calls_so,
 )
 
 DEFAULT_COMPLETION_TOKENS = 256
@@ -68,6 +69,7 @@ class _Plan(Struct, frozen=True, kw_only=True):
     make_choice: Callable[[int, bool], Choice]
     """From a choice's index, and whether the template has opened its thoughts."""
     grammar: str | None = None
+    call_grammar: str | None = None
     echo: bool = False
 
 
@@ -93,6 +95,7 @@ class OpenVinoCalls:
         self._sees = model.sees
         self._chat_template = model.chat_template
         self._takes_tools = "tools" in model.chat_template
+        self._calls_are_tagged = not self._takes_tools or writes_calls_so(model.chat_template)
         self._thinks = thinks(model.chat_template)
 
     async def chat(self, call: ChatCall) -> Deltas:
@@ -102,7 +105,7 @@ class OpenVinoCalls:
         choice_of_tool = call.tool_choice if call.tools else "none"
         forced = must_call(call)
         # Reading a large schema or image takes longer than the loop may wait.
-        grammar = await asyncio.to_thread(self._grammar, call)
+        grammar, call_grammar = await asyncio.to_thread(self._grammars, call)
         pictures = await asyncio.to_thread(decode_pictures, call.messages) if self._sees else ()
         told = call if self._takes_tools else structs.replace(call, messages=spell_out(call))
         offered = call.tools if self._takes_tools and choice_of_tool != "none" else ()
@@ -118,6 +121,7 @@ class OpenVinoCalls:
             location=("messages",),
             make_choice=self._choices(call, forced=forced, held=grammar is not None),
             grammar=grammar,
+            call_grammar=call_grammar,
         )
         async with aclosing(self._generate([conversation], plan)) as deltas:
             async for delta in deltas:
@@ -144,10 +148,28 @@ class OpenVinoCalls:
             async for delta in deltas:
                 yield delta
 
-    def _grammar(self, call: ChatCall) -> str | None:
-        """The grammar of the answer, if it has to have one."""
+    def _grammars(self, call: ChatCall) -> tuple[str | None, str | None]:
+        """The grammar of the answer, if it has to have one, and of calls that it may make."""
         form = answer_schema(call, self._longest_text)
-        return None if form is None else grammar_of(*form, sentencepiece=self._sentencepiece)
+        if form is not None:
+            return grammar_of(*form, sentencepiece=self._sentencepiece), None
+        return None, self._call_grammar(call) if call.tools else None
+
+    def _call_grammar(self, call: ChatCall) -> str | None:
+        """The grammar of a call that the model may make by itself; None where it cannot be held.
+
+        The names of SentencePiece's tokens are not the text that opens a call; and where the end
+        of an answer is ignored, there is no end of a call either.
+        """
+        free = call.tool_choice == "auto" and not call.sampling.ignore_eos
+        if not free or self._sentencepiece or not self._calls_are_tagged:
+            return None
+        one = structs.replace(call, tool_choice="required", parallel_tool_calls=False)
+        form = answer_schema(one, self._longest_text)
+        try:
+            return None if form is None else call_grammar_of(*form)
+        except UnsupportedParameter:  # then as well as the model can
+            return None
 
     def _prompt(self, prompt: str | tuple[int, ...]) -> Prompt:
         if isinstance(prompt, str):
@@ -282,6 +304,7 @@ class _Run:
             seed=self._seed + draw,
             max_tokens=self._plan.max_tokens,
             grammar=self._plan.grammar,
+            call_grammar=self._plan.call_grammar,
             wants_prompt=self._plan.echo,
         )
         self._numbers[index] = self._runner.begin(

@@ -8,6 +8,7 @@ from zaffre.engines.openvino.model import Vocabulary
 from zaffre.engines.openvino.wire import Conversation, Generate, Progress
 from zaffre.engines.text.choices import TextChoice
 from zaffre.engines.text.text_stream import CharacterStream
+from zaffre.engines.text.tool_calls import CALL_CLOSE, CALL_OPEN
 
 _GREEDY_TEMPERATURE = 1e-3
 """Below it, logits divided by the temperature leave the range of the library's floats."""
@@ -29,6 +30,8 @@ def generation_config(order: Generate, vocabulary: Vocabulary) -> genai.Generati
     config.repetition_penalty = asked.repetition_penalty or 1.0
     if order.grammar is not None:
         config.structured_output_config = genai.StructuredOutputConfig(grammar=order.grammar)
+    elif order.call_grammar is not None:
+        config.structured_output_config = _held_calls(order.call_grammar)
     temperature = 1.0 if asked.temperature is None else asked.temperature
     top_p = 1.0 if asked.top_p is None else asked.top_p
     min_p = asked.min_p or 0.0
@@ -41,6 +44,13 @@ def generation_config(order: Generate, vocabulary: Vocabulary) -> genai.Generati
         if asked.top_k:
             config.top_k = min(asked.top_k, len(vocabulary.pieces))
     return config
+
+
+def _held_calls(grammar: str) -> genai.StructuredOutputConfig:
+    """Free text, in which what is opened as a tool call becomes one."""
+    form = genai.StructuredOutputConfig
+    call = form.Tag(CALL_OPEN, form.EBNF(grammar), CALL_CLOSE)
+    return form(structural_tags_config=form.TriggeredTags(triggers=[CALL_OPEN], tags=[call]))
 
 
 def _stop_tokens(order: Generate, vocabulary: Vocabulary) -> set[int]:

@@ -17,6 +17,9 @@ from zaffre.core.errors import Location
 from zaffre.engines.text.grammar import write_grammar
 
 LONGEST_REPETITION = 32
+_LEADING_SPACE = ('root ::= " "?', r"root ::= [ \n]?")
+"""What `write_grammar` lets an answer begin with, and what may stand between a mark and a call."""
+_FEED = r'"\n"?'
 
 _TOKEN = re.compile(
     r"""(?P<space>\s+)
@@ -36,6 +39,12 @@ def grammar_of(schema: dict[str, Any], location: Location, *, sentencepiece: boo
     `location` when an answer cannot be held to it.
     """
     return for_xgrammar(write_grammar(schema, location), sentencepiece=sentencepiece)
+
+
+def call_grammar_of(schema: dict[str, Any], location: Location) -> str:
+    """The same for one tool call inside its marks, where a line feed may stand on either side."""
+    root, rest = write_grammar(schema, location).split("\n", 1)
+    return for_xgrammar(f"{root.replace(*_LEADING_SPACE)} {_FEED}\n{rest}")
 
 
 def for_xgrammar(grammar: str, *, sentencepiece: bool = False) -> str:

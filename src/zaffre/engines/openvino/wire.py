@@ -91,6 +91,8 @@ class Generate(Struct, tag="generate", frozen=True, kw_only=True):
     max_tokens: int
     grammar: str | None = None
     """EBNF that the answer is decoded under."""
+    call_grammar: str | None = None
+    """EBNF of what stands between the marks of a tool call, wherever the answer opens one."""
     wants_prompt: bool = False
     """Whether `Accepted` shall carry the prompt as text."""
 

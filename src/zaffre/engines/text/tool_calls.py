@@ -40,10 +40,19 @@ MAX_CALLS = 8
 MAX_HELD = 64 * 1024
 """Characters that are held back because they may be a call; longer ones are text."""
 
-_OPEN, _CLOSE, _FENCE = "<tool_call>", "</tool_call>", "```"
+CALL_OPEN, CALL_CLOSE = "<tool_call>", "</tool_call>"
+_FENCE = "```"
 _FENCE_WORDS = ("json", "tool_call")
 _FIRST_KEYS = ("name", "arguments", "parameters", "function", "type", "id")
 """Keys that an object which is a call may begin with; other JSON is let through at once."""
+
+
+_NOTATION = re.compile(CALL_OPEN + r"""(?:\s|\\n)*\{\\?["']name""")
+
+
+def writes_calls_so(chat_template: str) -> bool:
+    """Whether a template with a place for tools asks for calls in the notation of this module."""
+    return _NOTATION.search(chat_template) is not None
 
 
 def check_tools(call: ChatCall) -> None:
@@ -77,7 +86,7 @@ def describe_tools(tools: Sequence[Tool]) -> str:
         "You can call functions. These are the functions, one JSON object on each line:\n"
         f"<tools>\n{listed}\n</tools>\n"
         "To call a function, answer with its name and its arguments in this form and nothing"
-        f' else:\n{_OPEN}\n{{"name": "the function", "arguments": {{...}}}}\n{_CLOSE}\n'
+        f' else:\n{CALL_OPEN}\n{{"name": "the function", "arguments": {{...}}}}\n{CALL_CLOSE}\n'
         "The result comes back inside <tool_response> tags. When no function fits, answer in"
         " plain text."
     )
@@ -127,7 +136,7 @@ def _is_response(message: UserMessage) -> bool:
 
 def _call_text(call: ToolCall) -> str:
     arguments = call.arguments.strip() or "{}"
-    return f'{_OPEN}\n{{"name": {_compact(call.name)}, "arguments": {arguments}}}\n{_CLOSE}'
+    return f'{CALL_OPEN}\n{{"name": {_compact(call.name)}, "arguments": {arguments}}}\n{CALL_CLOSE}'
 
 
 def _compact(value: object) -> str:
@@ -300,7 +309,7 @@ class ToolCallSplitter:
         held = self._held
         if not self._begun and not self.found and held.lstrip()[:1] in {"{", "["}:
             return len(held) - len(held.lstrip())
-        return min(_find_or_overlap(held, mark) for mark in (_OPEN, _FENCE))
+        return min(_find_or_overlap(held, mark) for mark in (CALL_OPEN, _FENCE))
 
     def _read_at(self, at: int, pieces: list[str | ToolCall], *, final: bool) -> int | None:
         """Read the call that may begin at `at`.
@@ -321,7 +330,7 @@ class ToolCallSplitter:
         after = _skip_closing(self._held, end, closing)
         if after is None and not final:
             return None
-        calls = _parse(self._held[start:end], self._names, tagged=closing == _CLOSE)
+        calls = _parse(self._held[start:end], self._names, tagged=closing == CALL_CLOSE)
         if not calls:
             return refused
         for name, arguments in calls[: self._most - self.found]:
@@ -378,7 +387,7 @@ def _read_opening(text: str, at: int) -> tuple[int, str] | None:
     rest = text[at:]
     if rest[0] in "{[":
         return at, ""
-    for mark, closing, words in ((_OPEN, _CLOSE, ()), (_FENCE, _FENCE, _FENCE_WORDS)):
+    for mark, closing, words in ((CALL_OPEN, CALL_CLOSE, ()), (_FENCE, _FENCE, _FENCE_WORDS)):
         if mark.startswith(rest):
             return None
         if not rest.startswith(mark):
