@@ -26,7 +26,8 @@ from zaffre.registry.catalogue import catalogue
 from zaffre.registry.pull import has_other_card
 from zaffre.registry.store import ModelStore, default_home
 from zaffre.routing.deployments import Deployment
-from zaffre.server.app import GatewayApp
+from zaffre.server.access_log import AccessLog
+from zaffre.server.app import GatewayApp, Options
 from zaffre.service.fleet import Key
 from zaffre.service.runs import MIB, Placement
 
@@ -98,12 +99,18 @@ async def _run(
 ) -> None:
     settings = given.settings
     running = RunningGateway(given)
+    place = settings.optional_text("access_log")
+    access_log = None if place is None else AccessLog(place)
     app = GatewayApp(
         running.gateway,
         running.door,
-        platform=running.platform,
-        max_body_bytes=settings.whole("max_body_mib") * MIB,
-        strict_versions=settings.text("api_version") == "strict",
+        running.platform,
+        Options(
+            max_body_bytes=settings.whole("max_body_mib") * MIB,
+            strict_versions=settings.text("api_version") == "strict",
+            cors_origins=tuple(o.strip() for o in settings.text("cors_origins").split(",") if o),
+        ),
+        access_log,
     )
     tasks: list[asyncio.Task[None]] = []
 
@@ -136,6 +143,8 @@ async def _run(
         for task in tasks:
             task.cancel()
         await running.aclose()
+        if access_log is not None:
+            await access_log.aclose()
 
 
 async def _reload(running: RunningGateway) -> None:

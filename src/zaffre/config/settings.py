@@ -137,6 +137,20 @@ SETTINGS: tuple[Setting, ...] = (
         " 0 keeps all rows.",
         minimum=0,
     ),
+    Setting(
+        "cors_origins",
+        str,
+        "",
+        "Origins of web pages that may read answers, with commas between, or `*`. Empty: none, as on"
+        " Azure.",
+    ),
+    Setting(
+        "access_log",
+        str,
+        None,
+        "File that gets one JSON line per request, with the columns of Azure's traffic log; `-` is"
+        " standard error.",
+    ),
     Setting("log_level", str, "info", "How much to log.", choices=("debug", "info", "warning")),
 )
 

@@ -41,7 +41,8 @@ class Account:
         self._entry: int | None = None
         self._expected = self._closed = False
         self._first_token: float | None = None
-        self._facts: dict[str, str | int | bool] = {}
+        self.facts: dict[str, str | int | bool] = {}
+        """Fields of the row that are known already."""
         self.usage: Usage | None = None
         """The whole of it; None while the answer is not complete."""
         self.tokens = 0
@@ -63,8 +64,8 @@ class Account:
     def expect(self, principal: Principal, **facts: str | int | bool) -> None:
         """The request is for a model: whatever becomes of it, it gets a row."""
         self._expected = True
-        self._facts |= facts
-        self._facts |= {"principal_id": principal.id, "principal_name": principal.name}
+        self.facts |= facts
+        self.facts |= {"principal_id": principal.id, "principal_name": principal.name}
 
     def begin(self, **facts: str | int | bool) -> None:
         """The request is on its way to a model; `facts` are fields of `UsageRow`.
@@ -73,7 +74,7 @@ class Account:
         raises.
         """
         self._expected = True
-        self._facts |= facts
+        self.facts |= facts
         if self._ledger is not None and self._entry is None:
             self._entry = self._ledger.open(self._row(0, 0))
 
@@ -128,5 +129,5 @@ class Account:
             finish=self.finish,
             status=status,
             bytes_out=bytes_out,
-            **self._facts,  # type: ignore[arg-type]
+            **self.facts,  # type: ignore[arg-type]
         )

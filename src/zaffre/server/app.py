@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
+import time
 import uuid
 from collections.abc import Iterable
 from typing import Protocol
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from zaffre.asgi.exchange import (
     JSON,
@@ -21,6 +22,7 @@ from zaffre.asgi.exchange import (
     send_whole,
 )
 from zaffre.auth import policy
+from zaffre.core.accounts import GONE
 from zaffre.core.errors import (
     BodyTooLarge,
     InvalidRequest,
@@ -29,7 +31,9 @@ from zaffre.core.errors import (
 )
 from zaffre.core.metering import RateLimits
 from zaffre.core.principals import Principal
+from zaffre.server.access_log import AccessLog, line_of
 from zaffre.server.admin import ADMIN, AdminRoutes
+from zaffre.server.cors import Cors
 from zaffre.server.dialects.common import ErrorStyle
 from zaffre.server.openapi import make_document
 from zaffre.server.request import Request, read_request
@@ -51,6 +55,15 @@ class Doorkeeper(Protocol):
         """Whoever shows a valid credential. Raises `Unauthenticated`."""
 
 
+class Options(Struct, frozen=True, kw_only=True):
+    """Bounds and habits of the application."""
+
+    max_body_bytes: int
+    body_timeout_s: float = BODY_TIMEOUT_S
+    strict_versions: bool = False
+    cors_origins: tuple[str, ...] = ()
+
+
 class GatewayApp:
     """The ASGI application over one gateway."""
 
@@ -58,18 +71,17 @@ class GatewayApp:
         self,
         gateway: Gateway,
         door: Doorkeeper,
-        *,
         platform: Platform,
-        max_body_bytes: int,
-        strict_versions: bool = False,
-        body_timeout_s: float = BODY_TIMEOUT_S,
+        options: Options,
+        access_log: AccessLog | None = None,
     ) -> None:
         self._gateway = gateway
         self._door = door
         self._platform = platform
-        self._max_body_bytes = max_body_bytes
-        self._body_timeout_s = body_timeout_s
-        self._routes = Routes(gateway, strict_versions=strict_versions)
+        self._options = options
+        self._access_log = access_log
+        self._cors = Cors(options.cors_origins)
+        self._routes = Routes(gateway, strict_versions=options.strict_versions)
         self._admin = AdminRoutes(platform)
         self._own: dict[str, Handler] = {
             "/health/replicas": self._replicas,
@@ -80,10 +92,14 @@ class GatewayApp:
         """Answer one request. Whatever goes wrong leaves in the dialect's own form."""
         if scope["type"] != "http":
             return
+        began = time.monotonic()
         request_id = str(uuid.uuid4())
         account = self._gateway.new_account(request_id)
         request, conflict = self._scoped(read_request(scope, request_id, account))
-        answer = _Answer(send, request, self._routes.style(request))
+        answer = _Answer(send, request, self._routes.style(request), self._cors.headers(request))
+        if self._cors.is_preflight(request):
+            await self._cors.answer(request, send)
+            return
         try:
             handle, request = await self._find(request, scope, conflict)
             body = await self._read_body(request, receive)
@@ -104,6 +120,9 @@ class GatewayApp:
             await answer.fail(
                 ZaffreError(f"Internal error; the server's log has it as {request.id}.")
             )
+        finally:
+            if self._access_log is not None:
+                self._access_log.put(line_of(request, answer.status, answer.size, began))
 
     def _scoped(self, request: Request) -> tuple[Request, ZaffreError | None]:
         """The request with its endpoint, where path or host name have one; or why it cannot be."""
@@ -129,7 +148,7 @@ class GatewayApp:
         if conflict is not None:
             raise conflict
         request = structs.replace(request, principal=principal)
-        if request.path.startswith(ADMIN):
+        if request.path.startswith(ADMIN) and request.endpoint is None:
             policy.check(principal, "admin")
             return self._admin.find(request), request
         own = self._own.get(request.path)
@@ -144,14 +163,16 @@ class GatewayApp:
             raise InvalidRequest("Compressed request bodies are not supported.")
         length = request.header(b"content-length") or "0"
         try:
-            if length.isdecimal() and int(length) > self._max_body_bytes:
+            if length.isdecimal() and int(length) > self._options.max_body_bytes:
                 raise BodyTooLargeError
-            async with asyncio.timeout(self._body_timeout_s):
-                return await read_body(receive, self._max_body_bytes)
+            async with asyncio.timeout(self._options.body_timeout_s):
+                return await read_body(receive, self._options.max_body_bytes)
         except BodyTooLargeError:
-            raise BodyTooLarge(f"The body is larger than {self._max_body_bytes} bytes.") from None
+            raise BodyTooLarge(
+                f"The body is larger than {self._options.max_body_bytes} bytes."
+            ) from None
         except TimeoutError:
-            waited = f"{self._body_timeout_s:g} s"
+            waited = f"{self._options.body_timeout_s:g} s"
             raise InvalidRequest(f"The body did not come within {waited}.") from None
 
     async def _health(self, request: Request, _body: bytes, send: Send) -> None:
@@ -171,10 +192,14 @@ class GatewayApp:
 class _Answer:
     """Sends one answer and closes its account before the client can take the answer for whole."""
 
-    def __init__(self, send: Send, request: Request, style: ErrorStyle) -> None:
+    def __init__(
+        self, send: Send, request: Request, style: ErrorStyle, common: list[tuple[bytes, bytes]]
+    ) -> None:
         self._send = send
         self._request = request
         self._style = style
+        self._common = common
+        """Headers of whatever is answered."""
         self._status: int | None = None
         self._bytes = 0
         self._events = 0
@@ -185,8 +210,7 @@ class _Answer:
         account = self._request.account
         if message["type"] == "http.response.start":
             started = message["status"]
-            if account.rates is not None:
-                message = {**message, "headers": [*message["headers"], *rates(account.rates)]}
+            message = {**message, "headers": [*message["headers"], *self._further_headers()]}
         else:
             started = self._status
             self._bytes += len(message.get("body", b""))
@@ -218,10 +242,23 @@ class _Answer:
         status, headers, body = self._style.render(error)
         self._status = status
         await self._close_refused(status, len(body))
-        if self._request.account.rates is not None:
-            headers = [*headers, *rates(self._request.account.rates)]
-        common = self._request.answer_headers()
+        common = [*self._request.answer_headers(), *self._further_headers()]
+        self._bytes = len(body)
         await send_whole(self._send, status, [JSON, *headers, *common], body)
+
+    @property
+    def status(self) -> int:
+        """What the client got; as if it had gone away when it got nothing."""
+        return GONE if self._status is None else self._status
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body so far."""
+        return self._bytes
+
+    def _further_headers(self) -> list[tuple[bytes, bytes]]:
+        left = self._request.account.rates
+        return self._common if left is None else [*self._common, *rates(left)]
 
     async def _close_refused(self, status: int, size: int) -> None:
         try:

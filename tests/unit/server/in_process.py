@@ -22,7 +22,7 @@ from zaffre.core.principals import Principal
 from zaffre.routing.deployments import Deployment
 from zaffre.routing.replicas import Replica
 from zaffre.routing.table import Table
-from zaffre.server.app import GatewayApp
+from zaffre.server.app import GatewayApp, Options
 from zaffre.service.fleet import Fleet
 from zaffre.service.gateway import Gateway
 from zaffre.service.platform import Platform
@@ -78,10 +78,14 @@ class OpenDoor:
         return Principal("test", permissions=frozenset({"call", "admin", "read_usage"}))
 
 
-def app(gateway: Gateway, **options: Any) -> GatewayApp:
+def platform_of() -> Platform:
+    """A platform that runs nothing."""
     fleet = Fleet(Bounds(), upstream_run=None, on_table=None)  # type: ignore[arg-type]
-    platform = Platform(fleet, None)  # type: ignore[arg-type]
-    return GatewayApp(gateway, OpenDoor(), platform=platform, max_body_bytes=1000, **options)
+    return Platform(fleet, None)  # type: ignore[arg-type]
+
+
+def app(gateway: Gateway, **options: Any) -> GatewayApp:
+    return GatewayApp(gateway, OpenDoor(), platform_of(), Options(max_body_bytes=1000, **options))
 
 
 class Speaker:
