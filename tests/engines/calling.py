@@ -1,6 +1,4 @@
-"""A template with a place for tools, and a conversation full of calls, in which even the starter
-model makes one more.
-"""
+"""A template with a place for tools, and a conversation that makes even the starter call one."""
 
 from zaffre.core.calls import AssistantMessage, TextPart, ToolCall, UserMessage
 

@@ -187,19 +187,8 @@ class Runs:
         open_ = {
             index: plan.make_choice(index) for index in range(start, start + len(group.prompts) * n)
         }
-        contents = [prompt.content for prompt in group.prompts]
-        body = {
-            **sampling_fields(plan.sampling, self._bounds.n_ctx),
-            **plan.fields,
-            "prompt": contents if len(contents) > 1 else contents[0],
-            "n_predict": group.new_tokens,
-            "stream": True,
-            "return_progress": True,
-        }
+        body = self._completion_body(group, plan)
         room = group.new_tokens
-        asked = plan.sampling.logprobs
-        if asked is not None:
-            body["n_probs"] = max(1, asked)
         async with aclosing(self._server.stream("/completion", body, plan.location)) as events:
             async for received in events:
                 event = _decode(received, CompletionEvent)
@@ -216,13 +205,27 @@ class Runs:
                 tally.generated(index, event.tokens_predicted)
                 if event.tokens_predicted >= room and not event.stop:
                     event = structs.replace(event, stop=True, stop_type="limit")
-                for delta in _advance(choice, event, asked or 0):
+                for delta in _advance(choice, event, plan.sampling.logprobs or 0):
                     yield delta
                 if choice.ended or event.stop:
                     del open_[index]
                 if not open_:
                     return  # which closes the connection, and frees the slots of stopped choices
         raise EngineFailed("llama.cpp ended the answer before it was complete.")
+
+    def _completion_body(self, group: _Group, plan: Plan) -> dict[str, Any]:
+        contents = [prompt.content for prompt in group.prompts]
+        body = {
+            **sampling_fields(plan.sampling, self._bounds.n_ctx),
+            **plan.fields,
+            "prompt": contents if len(contents) > 1 else contents[0],
+            "n_predict": group.new_tokens,
+            "stream": True,
+            "return_progress": True,
+        }
+        if plan.sampling.logprobs is not None:
+            body["n_probs"] = max(1, plan.sampling.logprobs)
+        return body
 
     async def chat(self, body: dict[str, Any], tokens: int | None, plan: Plan) -> Deltas:
         """Continue a conversation by llama.cpp's own reading of the model's answers."""
