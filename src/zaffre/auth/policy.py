@@ -52,6 +52,11 @@ def may(
     return judge(principal, permission, place, operation) == "yes"
 
 
+def holds(principal: Principal, permission: Permission) -> bool:
+    """Whether `principal` has `permission` anywhere at all."""
+    return any(permission in grant.permissions for grant in _grants(principal))
+
+
 def judge(
     principal: Principal,
     permission: Permission,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from zaffre.auth.policy import Place, check, judge, may, may_grant
+from zaffre.auth.policy import Place, check, holds, judge, may, may_grant
 from zaffre.core.errors import PermissionDenied, Unauthenticated
 from zaffre.core.principals import Grant, Permission, Principal
 
@@ -129,6 +129,15 @@ def test_nobody_gives_away_more_than_their_own_reach(
             assert may(principal, "admin", anywhere, operation)
             if permission != "call":
                 assert may(principal, permission, anywhere, operation)
+
+
+@given(principals, permissions, places, operations)
+def test_who_may_anything_holds_the_permission_somewhere(
+    principal: Principal, permission: Permission, place: Place, operation: Any
+):
+    if may(principal, permission, place, operation):
+        assert holds(principal, permission)
+    assert holds(principal, permission) == (judge(principal, permission, place) != "permission")
 
 
 def test_two_grants_do_not_mix():
