@@ -9,6 +9,8 @@ import pytest
 from hub_models import gguf_bytes, text_model_files, tower_files
 from hub_server import Fault, HubServer
 
+from zaffre.core.engine import EngineSpec
+from zaffre.engines.onnx.model import OnnxModel, OnnxOptions
 from zaffre.registry.detect import choose
 from zaffre.registry.errors import PullFailed
 from zaffre.registry.pull import PullStep
@@ -97,6 +99,27 @@ def test_two_towers_come_together(hub: HubServer, pull: Pull, name: str) -> None
     assert found.card.architecture == name
     assert found.card.operations == ("embed_images", "embed")
     assert choose(found)[0] == "onnx"
+
+
+@pytest.mark.parametrize(
+    ("files", "operations"),
+    [
+        (tower_files("clip"), {"embed", "embed_images"}),
+        (tower_files("siglip"), {"embed", "embed_images"}),
+        (text_model_files(), {"embed"}),
+    ],
+    ids=["clip", "siglip", "text"],
+)
+def test_what_is_pulled_runs(
+    hub: HubServer, pull: Pull, files: dict[str, bytes], operations: set[str]
+) -> None:
+    hub.add("tiny/model", files)
+    found = pull("hf:tiny/model")
+
+    model = OnnxModel(EngineSpec(card=found.card, path=str(found.path), threads=1), OnnxOptions())
+
+    assert model.capabilities.operations == operations
+    assert model.capabilities.dimensions
 
 
 def test_a_variant_of_an_export_takes_the_plain_name(hub: HubServer, pull: Pull) -> None:

@@ -48,7 +48,7 @@ REFERENCES = st.builds(
     HubReference,
     st.builds("{}/{}".format, WORDS, WORDS),
     WORDS,
-    st.text(st.characters(exclude_categories=("C",)), max_size=100),
+    st.text(st.characters(exclude_categories=["C"]), max_size=100),
 )
 
 
