@@ -5,6 +5,7 @@ from pathlib import Path
 
 from zaffre.registry.catalogue import catalogue, from_azure_id
 from zaffre.registry.choice import readable_size
+from zaffre.registry.resolve import find_pullable, store_name
 
 PAGE = Path(__file__).parents[3] / "docs" / "guides" / "models.md"
 
@@ -39,7 +40,9 @@ def test_every_name_of_azure_leads_where_the_page_says() -> None:
         assert from_azure_id(f"azureml://registries/azureml/models/{azure}/versions/1") == name
 
 
-def test_the_page_writes_references_that_can_be_read() -> None:
-    assert re.findall(r"\$ zaffre (?:models )?(\w+)", PAGE.read_text()) == [
-        *("pull", "pull", "show", "list", "rm"),
-    ]
+def test_the_examples_name_models_that_can_be_pulled() -> None:
+    examples = re.findall(r"^\$ zaffre pull (\S+)", PAGE.read_text(), re.MULTILINE)
+
+    short, long = [store_name(find_pullable(example)) for example in examples]
+    assert short == "phi-3-mini"
+    assert long.startswith("qwen-qwen2.5-0.5b-instruct-gguf-q4_k_m-")
