@@ -25,6 +25,7 @@ from zaffre.metering.ledger_file import FILE_NAME as LEDGER_FILE
 from zaffre.metering.stores import open_ledger, open_quota
 from zaffre.registry import catalogue
 from zaffre.registry.detect import choose, detect
+from zaffre.registry.resolve import NeedsPull, pull_model, resolve
 from zaffre.registry.store import InstalledModel, ModelStore
 from zaffre.routing.deployments import Deployment
 from zaffre.routing.table import Draw, Selector, Table
@@ -38,6 +39,7 @@ from zaffre.service.screening import Screening, ask_embedding, ask_judge, policy
 from zaffre.service.upstreams import UpstreamRun, upstream_placement
 
 PATH_PREFIX = "path:"
+QUOTA_FILE = "quota.db"
 ECHO_MODEL = "echo"
 """The `model` of a deployment of the test double: it has no files."""
 
@@ -49,7 +51,7 @@ def starter_plan() -> Plan:
 
 
 def locate(plan: DeploymentPlan, store: ModelStore) -> Placement:
-    """Where a deployment's model is, and which engine runs it.
+    """Where a deployment's model is, and which engine runs it. Blocks, and pulls what is missing.
 
     Raises `ZaffreError` naming the model when it is missing or damaged.
     """
@@ -75,7 +77,8 @@ def _find(plan: DeploymentPlan, store: ModelStore) -> InstalledModel:
     if plan.model.startswith(PATH_PREFIX):
         path = Path(plan.model.removeprefix(PATH_PREFIX)).expanduser()
         return detect(plan.name, path)
-    return store.find(plan.model)
+    found = resolve(plan.model, store)
+    return pull_model(store, found.model, os.environ) if isinstance(found, NeedsPull) else found
 
 
 class Given(Struct, frozen=True):
@@ -114,7 +117,9 @@ class RunningGateway:
             settings.optional_text("ledger_url"),
             retention_days=settings.whole("ledger_retention_days") or None,
         )
-        self._quota = open_quota(settings.text("quota_url"))
+        self._quota = open_quota(
+            settings.optional_text("quota_url") or f"sqlite:{store.home / QUOTA_FILE}"
+        )
         self.fleet = Fleet(_bounds(settings), upstream_run=UpstreamRun, on_table=self._use_table)
         self._filters = FilterModels(given.declared.start.content_safety, store, self)
         self._screening = Screening(self._filters.screens(), settings.text("content_safety"))

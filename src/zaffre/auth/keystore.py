@@ -349,6 +349,7 @@ def _principal(name: str, key_id: str, grant: Grant, credential: Credential) -> 
         models=grant.models,
         operations=grant.operations,
         credential=credential,
+        limits=grant.limits,
     )
 
 

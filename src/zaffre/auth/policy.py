@@ -57,6 +57,14 @@ def holds(principal: Principal, permission: Permission) -> bool:
     return any(permission in grant.permissions for grant in _grants(principal))
 
 
+def check_holds(principal: Principal, permission: Permission) -> None:
+    """Raises `PermissionDenied` for who has `permission` nowhere."""
+    if not holds(principal, permission):
+        raise PermissionDenied(
+            f"Principal does not have access to API/Operation: it needs '{permission}'."
+        )
+
+
 def judge(
     principal: Principal,
     permission: Permission,

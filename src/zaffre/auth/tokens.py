@@ -160,4 +160,5 @@ def _principal(declared: IssuerDeclaration, claims: Claims) -> Principal:
         operations=first.operations,
         also=tuple(grant for grant in others if grant is not None),
         credential="aad_token",
+        limits=first.limits,
     )

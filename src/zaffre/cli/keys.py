@@ -16,6 +16,7 @@ from zaffre.auth.keybook import KeyFacts, NewKey
 from zaffre.auth.keystore import KeyStore
 from zaffre.core.calls import OPERATIONS, Operation
 from zaffre.core.errors import InvalidParameter, ZaffreError
+from zaffre.core.plan import Limits
 from zaffre.core.principals import Grant, Permission
 from zaffre.registry.store import default_home
 
@@ -46,9 +47,21 @@ def create(  # noqa: PLR0913, PLR0917 - one parameter per flag
         Names, typer.Option(help=f"Only for {', '.join(OPERATIONS)}; repeatable.")
     ] = None,
     expires_in: Annotated[str | None, typer.Option(help="As 90d, 12h or 30m.")] = None,
+    requests_per_minute: Annotated[int | None, typer.Option(min=1, help="Its quota.")] = None,
+    tokens_per_minute: Annotated[int | None, typer.Option(min=1, help="Its quota.")] = None,
+    tokens_per_day: Annotated[int | None, typer.Option(min=1, help="Its budget.")] = None,
+    tokens_per_month: Annotated[int | None, typer.Option(min=1, help="Its budget.")] = None,
+    concurrent_requests: Annotated[int | None, typer.Option(min=1, help="At a time.")] = None,
     output: As = "table",
 ) -> None:
     """Make a key of the server, and show it this once."""
+    limits = Limits(
+        requests_per_minute=requests_per_minute,
+        tokens_per_minute=tokens_per_minute,
+        concurrent_requests=concurrent_requests,
+        tokens_per_day=tokens_per_day,
+        tokens_per_month=tokens_per_month,
+    )
     with _errors_told():
         grant = Grant(
             permissions=cast("frozenset[Permission]", _chosen(permission, get_args(Permission)))
@@ -56,6 +69,7 @@ def create(  # noqa: PLR0913, PLR0917 - one parameter per flag
             endpoints=_lower(endpoint),
             models=_lower(model),
             operations=cast("frozenset[Operation] | None", _chosen(operation, OPERATIONS)),
+            limits=None if limits == Limits() else limits,
         )
         expires_at = None if expires_in is None else int(time.time()) + _seconds(expires_in)
         _show_new(_store().create(name, grant, expires_at=expires_at), output)

@@ -15,15 +15,16 @@ import typer
 from zaffre import __version__
 from zaffre.asgi.serving import HttpServer, event_loop, server_config
 from zaffre.auth.declared_keys import read_keys
+from zaffre.auth.keybook import FIRST_KEY
 from zaffre.auth.keystore import ConfiguredKey, KeyStore
-from zaffre.boot import Given, RunningGateway, locate, starter_plan
+from zaffre.boot import ECHO_MODEL, PATH_PREFIX, Given, RunningGateway, locate, starter_plan
 from zaffre.cli.models import pull_with_progress
 from zaffre.config.declarations import read_files
 from zaffre.config.settings import ConfigurationError, Settings, Value, load_settings
 from zaffre.config.state import PlanStore
 from zaffre.core.errors import ZaffreError
-from zaffre.registry.catalogue import catalogue
-from zaffre.registry.pull import has_other_card
+from zaffre.core.plan import Plan
+from zaffre.registry.resolve import NeedsPull, resolve
 from zaffre.registry.store import ModelStore, default_home
 from zaffre.routing.deployments import Deployment
 from zaffre.server.access_log import AccessLog
@@ -34,6 +35,7 @@ from zaffre.service.runs import MIB, Placement
 DRAIN_S = 10
 """How long requests in flight may take to end after a stop."""
 log = logging.getLogger("zaffre.serve")
+NO_FILES = (ECHO_MODEL,)
 KEEP_ALIVE_S = 75
 """As long as common proxies keep theirs, so that they close first."""
 
@@ -75,12 +77,12 @@ def serve(  # noqa: PLR0913, PLR0917 - one parameter per flag
     for warning in declared.warnings:
         log.warning("%s", warning)
     store = ModelStore(home)
-    deployments = declared.plan.deployments
-    _pull_missing(store, [deployment.model for deployment in deployments])
-    placements = {deployment.key: locate(deployment, store) for deployment in deployments}
-    keys = read_keys(declared.start.auth, os.environ, Path.cwd())
+    _pull_missing(store, declared.plan)
+    placements = {d.key: locate(d, store) for d in declared.plan.deployments}
+    base = files[0].resolve().parent if files else Path.cwd()
+    keys = read_keys(declared.start.auth, os.environ, base)
     if settings.values["key"] is not None:
-        keys.append(ConfiguredKey("configured", settings.text("key")))
+        keys.append(ConfiguredKey(FIRST_KEY, settings.text("key")))
         shown = None
     else:
         made = KeyStore(home).make_first_key(renew=new_key)
@@ -182,7 +184,8 @@ def _key_text(settings: Settings, key: str | None) -> str:
             " For the lines below: export ZAFFRE_KEY=<your key>\n"
         )
     return (
-        "\nThe key is the one printed at the first start; --new-key makes another."
+        "\nUse the key printed at the first start, or another of 'zaffre keys list'; --new-key"
+        " makes one."
         " For the lines below: export ZAFFRE_KEY=<your key>\n"
     )
 
@@ -222,17 +225,16 @@ def _check_tls(settings: Settings) -> None:
         raise ConfigurationError(f"tls_cert and tls_key cannot be used: {error}.") from None
 
 
-def _pull_missing(store: ModelStore, wanted: list[str]) -> None:
-    """Bring the models of the catalogue that are wanted and not here yet, and today's cards.
+def _pull_missing(store: ModelStore, plan: Plan) -> None:
+    """Bring the models that the plan wants and that are not here yet, and today's cards.
 
-    A newer version of a model that is here is left to `zaffre models pull`: a start needs no
-    network.
+    A newer version of a model that is here is left to `zaffre pull`: a start needs no network.
     """
-    here = {model.card.name: model for model in store.installed()}
-    asked = [model for model in catalogue() if model.name in wanted]
-    missing = [m for m in asked if m.name not in here or has_other_card(here[m.name], m)]
+    wanted = {d.model for d in plan.deployments if not d.upstreams and d.model not in NO_FILES}
+    found = [resolve(model, store) for model in wanted if not model.startswith(PATH_PREFIX)]
+    missing = {one.name: one.model for one in found if isinstance(one, NeedsPull)}
     if missing:
-        pull_with_progress(store, missing)
+        pull_with_progress(store, missing.values())
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -7,9 +7,11 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
+from msgspec.structs import astuple
 
 from zaffre.config.settings import ConfigurationError
 from zaffre.core.calls import Operation
+from zaffre.core.plan import Limits
 from zaffre.core.principals import Grant, Permission
 
 Algorithm = Literal[
@@ -50,6 +52,8 @@ class GrantDeclaration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     endpoints: tuple[str, ...] | None = None
     models: tuple[str, ...] | None = None
     operations: tuple[Operation, ...] | None = None
+    limits: Limits | None = None
+    """What may be used by each who has this grant."""
 
     def grant(self, models: frozenset[str] | None = None) -> Grant:
         """The grant; `models` instead of the declared ones if given."""
@@ -58,6 +62,7 @@ class GrantDeclaration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             endpoints=_lower(self.endpoints),
             models=_lower(self.models) if models is None else models,
             operations=None if self.operations is None else frozenset(self.operations),
+            limits=self.limits,
         )
 
 
@@ -139,6 +144,10 @@ def check_auth(declared: AuthDeclaration) -> None:
             )
         if (key.key_env is None) == (key.key_file is None):
             raise ConfigurationError(f"auth.keys: '{key.name}' needs key_env or key_file.")
+    rules = [rule for issuer in declared.issuers for rule in issuer.rules]
+    for grant in (*declared.keys, *rules):
+        if grant.limits is not None and min(_numbers(grant.limits), default=1) < 1:
+            raise ConfigurationError("auth: a limit is at least 1.")
     for issuer in declared.issuers:
         _check_issuer(issuer)
     addresses = [address for issuer in declared.issuers for address in issuer.addresses()]
@@ -147,6 +156,10 @@ def check_auth(declared: AuthDeclaration) -> None:
     _refuse_twins("keys", [key.name.lower() for key in declared.keys])
     _refuse_twins("issuers", [issuer.name.lower() for issuer in declared.issuers])
     _refuse_twins("issuers", addresses)
+
+
+def _numbers(limits: Limits) -> list[int]:
+    return [number for number in astuple(limits) if number is not None]
 
 
 def is_loopback(host: str) -> bool:

@@ -66,6 +66,7 @@ def add_deployment(
         model=gathering.model(written, spot),
         serving=serving_options(gathering, spot, fields, fields.zaffre),
         upstreams=upstreams(gathering, spot, fields.zaffre),
+        limits=limits(fields.zaffre.limits),
         tags=texts(fields.tags),
     )
     gathering.add_deployment(deployment, spot)

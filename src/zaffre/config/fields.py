@@ -84,6 +84,23 @@ class UpstreamFields(_Declared, frozen=True, kw_only=True):
         tuple[Name, ...] | None,
         Meta(description="Generation parameters it takes; null: all of its dialect."),
     ] = None
+    content_parts: Annotated[
+        tuple[Literal["text", "image", "audio"], ...] | None,
+        Meta(description="What messages may hold; null: as probed, else all."),
+    ] = None
+    formats: Annotated[
+        tuple[Literal["text", "json_object", "json_schema"], ...] | None,
+        Meta(description="Response formats; null: as probed, else all."),
+    ] = None
+    tools: Annotated[
+        bool | None, Meta(description="Whether it can call tools; null: as probed, else yes.")
+    ] = None
+    context_length: Annotated[
+        Count | None, Meta(description="Tokens; null: as probed, else left to the server.")
+    ] = None
+    dimensions: Annotated[
+        Count | None, Meta(description="Length of its vectors; null: as probed, else not known.")
+    ] = None
 
 
 class LimitFields(_Declared, frozen=True, kw_only=True):
@@ -146,6 +163,10 @@ class EngineFields(_Declared, frozen=True, kw_only=True):
     upstreams: Annotated[
         tuple[UpstreamFields, ...], Meta(description="For `model: upstream`: who answers.")
     ] = ()
+    hedge_after_s: Annotated[
+        Seconds | None,
+        Meta(description="Without a first token for so long, another upstream is asked as well."),
+    ] = None
 
 
 class ServingFields(EngineFields, frozen=True, kw_only=True):
@@ -157,6 +178,12 @@ class ServingFields(EngineFields, frozen=True, kw_only=True):
     liveness_probe: ProbeFields = ProbeFields()
     readiness_probe: ProbeFields = ProbeFields()
     environment_variables: Variables | None = None
+
+
+class DeploymentExtras(EngineFields, frozen=True, kw_only=True):
+    """What Zaffre can be told about a managed deployment beyond what Azure knows."""
+
+    limits: LimitFields | None = None
 
 
 class GuardFields(_Declared, frozen=True, kw_only=True):
@@ -183,6 +210,7 @@ class ShortDeployment(ServingFields, frozen=True, kw_only=True):
     endpoint: Annotated[
         Name | None, Meta(description="The managed endpoint it belongs to; none: the root.")
     ] = None
+    limits: LimitFields | None = None
     tags: Tags = {}
 
 
@@ -308,7 +336,7 @@ class ManagedOnlineDeployment(_Resource, frozen=True, kw_only=True):
     code_configuration: Refused = None
     resources: Refused = None
     creation_context: Filled = None
-    zaffre: EngineFields = EngineFields()
+    zaffre: DeploymentExtras = DeploymentExtras()
 
 
 class ServerlessEndpoint(_Resource, frozen=True, kw_only=True):

@@ -42,6 +42,7 @@ def serving_options(
         instances=_instances(gathering, spot, fields),
         loading=engine.loading,
         idle_unload_s=engine.idle_unload_s,
+        hedge_after_s=engine.hedge_after_s,
         request_timeout_s=None if timeout_ms is None else timeout_ms / MS_PER_S,
         max_calls_per_instance=requests.max_concurrent_requests_per_instance,
         liveness=_probe(fields.liveness_probe),

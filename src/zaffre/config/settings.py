@@ -116,9 +116,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "quota_url",
         str,
-        "memory:",
-        "Where quotas are counted: `memory:`, `sqlite:PATH` for the gateways of one machine,"
-        " `redis://…`, `valkey://…` or `postgresql://…` for several machines.",
+        None,
+        "Where quotas are counted: `memory:` (gone with the process), `sqlite:PATH`, `redis://…`,"
+        " `valkey://…` or `postgresql://…`; the last three for gateways on several machines.",
         secret=True,
     ),
     Setting(
@@ -141,8 +141,8 @@ SETTINGS: tuple[Setting, ...] = (
         "cors_origins",
         str,
         "",
-        "Origins of web pages that may read answers, with commas between, or `*`. Empty: none, as on"
-        " Azure.",
+        "Origins of web pages that may read answers, with commas between, or `*`. Empty: none, as"
+        " on Azure.",
     ),
     Setting(
         "access_log",

@@ -107,6 +107,7 @@ def _add_deployment(gathering: Gathering, spot: Spot, fields: ShortDeployment) -
         model=gathering.model(fields.model, spot),
         serving=serving_options(gathering, spot, fields, fields),
         upstreams=upstreams(gathering, spot, fields),
+        limits=limits(fields.limits),
         tags=texts(fields.tags),
     )
     gathering.add_deployment(deployment, spot)

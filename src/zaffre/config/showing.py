@@ -21,6 +21,7 @@ from zaffre.core.plan import (
 )
 
 Shown = dict[str, Any]
+_ENGINE_FIELDS = ("engine", "options", "slots", "threads", "memory_mib")
 
 
 def show_endpoint(plan: Plan, name: str) -> Shown:
@@ -167,8 +168,10 @@ def _engine(deployment: DeploymentPlan) -> Shown:
     implied = ServingOptions(
         threads=size.threads if size else None, memory_mib=size.memory_mib if size else None
     )
-    names = ("engine", "options", "slots", "threads", "memory_mib", "loading", "idle_unload_s")
+    names = (*_ENGINE_FIELDS, "loading", "idle_unload_s", "hedge_after_s")
     shown = {n: v for n, v in _changed(serving, implied).items() if n in names}
+    if deployment.limits is not None:
+        shown["limits"] = _changed(deployment.limits, Limits())
     if deployment.upstreams:
         shown["upstreams"] = [_changed(u, Upstream(url="")) for u in deployment.upstreams]
     return shown

@@ -5,7 +5,6 @@ sampling fields are the names that all three dialects use on the wire, so that a
 at the field the client wrote.
 """
 
-from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -214,12 +213,3 @@ def operation_of(call: Call) -> Operation:
             return "embed"
         case ImageEmbedCall():
             return "embed_images"
-
-
-def texts_of(messages: Sequence[Message]) -> Iterator[str]:
-    """Every text in a conversation."""
-    for message in messages:
-        if isinstance(message, UserMessage):
-            yield from (part.text for part in message.parts if isinstance(part, TextPart))
-        elif message.text:
-            yield message.text

@@ -82,6 +82,8 @@ class ServingOptions(Struct, frozen=True, kw_only=True):
     loading: Loading = "start"
     idle_unload_s: float | None = None
     """Unloaded after this long without a call; None: never."""
+    hedge_after_s: float | None = None
+    """After so long without a first token another upstream is asked as well; None: never."""
     request_timeout_s: float | None = None
     max_calls_per_instance: int | None = None
     """Azure's `max_concurrent_requests_per_instance`: beyond twice this per instance comes 429."""
@@ -89,6 +91,16 @@ class ServingOptions(Struct, frozen=True, kw_only=True):
     readiness: Probe = Probe()
     environment: dict[str, str] = {}
     """Variables of the worker process."""
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """What may be used in a time, by one key of an endpoint or by all together. None: no bound."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    concurrent_requests: int | None = None
+    tokens_per_day: int | None = None
+    tokens_per_month: int | None = None
 
 
 class DeploymentPlan(Struct, frozen=True, kw_only=True):
@@ -102,22 +114,14 @@ class DeploymentPlan(Struct, frozen=True, kw_only=True):
     `echo`, or `upstream:`."""
     serving: ServingOptions = ServingOptions()
     upstreams: tuple[Upstream, ...] = ()
+    limits: Limits | None = None
+    """For all its callers together; None: only those of its endpoint and of the key."""
     tags: dict[str, str] = {}
 
     @property
     def key(self) -> tuple[str, str]:
         """What tells it from all others: endpoint (or "") and name, in lower case."""
         return (self.endpoint or "").lower(), self.name.lower()
-
-
-class Limits(Struct, frozen=True, kw_only=True):
-    """What may be used in a time, by one key of an endpoint or by all together. None: no bound."""
-
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
-    concurrent_requests: int | None = None
-    tokens_per_day: int | None = None
-    tokens_per_month: int | None = None
 
 
 class EndpointPlan(Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from typing import Literal
 from msgspec import Struct
 
 from zaffre.core.calls import Operation
+from zaffre.core.plan import Limits
 
 Permission = Literal["call", "admin", "read_usage"]
 """`call` models, `admin`ister endpoints, deployments and keys, `read_usage` of everybody."""
@@ -22,6 +23,8 @@ class Grant(Struct, frozen=True, kw_only=True):
     models: frozenset[str] | None = None
     """Names of models, as cards state them, in lower case."""
     operations: frozenset[Operation] | None = None
+    limits: Limits | None = None
+    """What may be used by whoever has this; None: no bound of its own."""
 
 
 class Principal(Struct, frozen=True):
@@ -43,3 +46,5 @@ class Principal(Struct, frozen=True):
     also: tuple[Grant, ...] = ()
     """More of the kind: what any one grant allows is allowed, and no mixture of two."""
     credential: Credential = "server_key"
+    limits: Limits | None = None
+    """What may be used by whoever shows this key; None: no bound of its own."""

@@ -4,6 +4,7 @@ import asyncio
 import math
 import random
 from collections.abc import Sequence
+from typing import cast
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -56,7 +57,9 @@ class RedisAccounts:
 
     async def _try(self, names: Sequence[str], change: Change, now: float) -> bool:
         keys = [PREFIX + name for name in names]
-        found = [content or b"" for content in await self._redis.mget(keys)]
+        found = [
+            content or b"" for content in cast("list[bytes | None]", await self._redis.mget(keys))
+        ]
         accounts = {
             name: decode_account(content)
             for name, content in zip(names, found, strict=True)

@@ -151,8 +151,9 @@ class GatewayApp:
         if request.path.startswith(ADMIN) and request.endpoint is None:
             policy.check(principal, "admin")
             return self._admin.find(request), request
-        own = self._own.get(request.path)
+        own = self._own.get(request.path) if request.endpoint is None else None
         if own is None:
+            policy.check_holds(principal, "call")
             return self._routes.find(request)
         if request.method != "GET":
             raise MethodNotAllowed(request.method, ["GET"])

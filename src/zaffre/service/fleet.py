@@ -436,9 +436,12 @@ def estimate_bytes(plan: DeploymentPlan, placement: Placement) -> int:
     """What one replica will hold, before it was measured. Upstreams hold nothing here."""
     if plan.upstreams:
         return 0
-    if plan.serving.memory_mib is not None:
-        return plan.serving.memory_mib * MIB
-    return int(placement.size_bytes * LOADED_PER_FILE_BYTE) + LOADED_EXTRA_BYTES
+    guess = int(placement.size_bytes * LOADED_PER_FILE_BYTE) + LOADED_EXTRA_BYTES
+    declared = plan.serving.memory_mib
+    if declared is None:
+        return guess
+    # An instance type says what a machine has, not what a model takes.
+    return declared * MIB if plan.serving.instance_type is None else min(guess, declared * MIB)
 
 
 def _runs_alike(one: DeploymentPlan, other: DeploymentPlan) -> bool:

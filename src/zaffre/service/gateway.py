@@ -24,7 +24,6 @@ from zaffre.core.calls import (
     TextPart,
     UserMessage,
     operation_of,
-    texts_of,
 )
 from zaffre.core.capabilities import Capabilities, check
 from zaffre.core.cards import ModelCard
@@ -43,6 +42,7 @@ from zaffre.core.metering import Ledger, Quota, Scope
 from zaffre.core.plan import Limits
 from zaffre.core.principals import Principal
 from zaffre.core.safety import ScreenReport
+from zaffre.metering.estimates import estimate_tokens
 from zaffre.routing.deployments import Deployment
 from zaffre.routing.replicas import Replica
 from zaffre.routing.table import Draw, Endpoint, Permitted, Route, Selector, Table, Target
@@ -53,8 +53,6 @@ MAX_MIRRORED = 64
 """Copies on their way at a time; when there are more, a call is not copied."""
 AFFINITY_CHARACTERS = 256
 """Calls whose first messages begin with the same so many characters share a prefix cache."""
-CHARACTERS_PER_TOKEN = 4
-"""Of English, about; quotas are settled with the true number."""
 ASSUMED_ANSWER_TOKENS = 256
 """Reserved for an answer whose request has no bound."""
 SERVERLESS_LIMITS = Limits(tokens_per_minute=200_000, requests_per_minute=1_000)
@@ -147,7 +145,9 @@ class Gateway:
             return
         try:
             scopes = _scopes(context.principal, route)
-            reservation = await self._quota.reserve(scopes, _most_tokens(call))
+            reservation = await self._quota.reserve(
+                scopes, estimate_tokens(call, ASSUMED_ANSWER_TOKENS)
+            )
         except QuotaExceeded as refused:
             account.rates = refused.rates
             raise
@@ -295,32 +295,20 @@ def _facts(context: Context, route: Route, call: Call) -> dict[str, str | int | 
 
 
 def _scopes(principal: Principal, route: Route) -> list[Scope]:
-    """Whose limits count for a call: the endpoint's, for each of its callers."""
-    endpoint = route.endpoint
-    if endpoint is None:
-        return []
-    limits = endpoint.plan.limits
-    if limits is None and endpoint.plan.kind == "serverless":
-        limits = SERVERLESS_LIMITS
-    return [] if limits is None else [Scope("endpoint", endpoint.name.lower(), limits)]
-
-
-def _most_tokens(call: Call) -> int:
-    """The most tokens that `call` can use, as far as that is known before it runs."""
-    match call:
-        case EmbedCall(texts=texts):
-            return sum(len(text) for text in texts) // CHARACTERS_PER_TOKEN + 1
-        case ImageEmbedCall(inputs=inputs):
-            return len(inputs)
-        case CompletionCall(prompts=prompts):
-            size = sum(len(prompt) for prompt in prompts)
-            choices = call.sampling.n * len(prompts)
-        case ChatCall(messages=messages):
-            size = sum(len(text) for text in texts_of(messages))
-            choices = call.sampling.n
-    answer = call.sampling.max_tokens
-    answer = ASSUMED_ANSWER_TOKENS if answer is None else answer
-    return size // CHARACTERS_PER_TOKEN + 1 + answer * choices
+    """Whose limits count for a call: the key's, the endpoint's, the deployment's."""
+    endpoint, deployment = route.endpoint, route.deployment
+    scopes = []
+    if principal.limits is not None:
+        scopes.append(Scope("key", principal.id, principal.limits))
+    if endpoint is not None:
+        limits = endpoint.plan.limits
+        if limits is None and endpoint.plan.kind == "serverless":
+            limits = SERVERLESS_LIMITS
+        if limits is not None:
+            scopes.append(Scope("endpoint", endpoint.name.lower(), limits))
+    if deployment.plan.limits is not None:
+        scopes.append(Scope("deployment", deployment.full_name.lower(), deployment.plan.limits))
+    return scopes
 
 
 def _affinity(deployment: Deployment, call: GenerationCall) -> int:

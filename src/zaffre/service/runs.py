@@ -85,11 +85,13 @@ class WorkerRun:
         spec = EngineSpec(
             card=placement.card,
             path=placement.path,
-            threads=serving.threads or bounds.threads,
+            threads=_threads(serving, bounds),
             slots=serving.slots or bounds.slots,
-            options=serving.options,
+            options=_device_options(placement.engine, serving) | serving.options,
         )
-        own = serving.memory_mib * MIB if serving.memory_mib else None
+        # A driver maps far more addresses than it uses memory.
+        bounded = serving.memory_mib is not None and serving.device != "gpu"
+        own = serving.memory_mib * MIB if bounded and serving.memory_mib else None
         self._supervisor = WorkerSupervisor(
             replica.name,
             placement.engine,
@@ -163,6 +165,22 @@ class WorkerRun:
         task = asyncio.get_running_loop().create_task(client.aclose())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+
+def _threads(serving: ServingOptions, bounds: Bounds) -> int:
+    """An instance type may have more processors than this machine."""
+    if serving.threads is None:
+        return bounds.threads
+    return (
+        serving.threads if serving.instance_type is None else min(serving.threads, bounds.threads)
+    )
+
+
+def _device_options(engine: str, serving: ServingOptions) -> dict[str, str | int | float | bool]:
+    """What an instance type with an accelerator means to an engine; `llama` uses one anyway."""
+    if serving.device == "gpu" and engine == "openvino":
+        return {"device": "GPU"}
+    return {}
 
 
 async def watch(

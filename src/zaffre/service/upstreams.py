@@ -12,7 +12,7 @@ from zaffre.routing.deployments import Deployment
 from zaffre.routing.replicas import Replica
 from zaffre.service.runs import Placement
 from zaffre.upstream.member import UpstreamStatus
-from zaffre.upstream.pool import UpstreamPool
+from zaffre.upstream.pool import PoolRules, UpstreamPool
 
 USUAL: tuple[Operation, ...] = ("chat", "complete")
 """What a server is taken to do until it was asked."""
@@ -27,7 +27,9 @@ class UpstreamRun:
 
     def __init__(self, deployment: Deployment, replica: Replica) -> None:
         self.replica = replica
-        self._pool = UpstreamPool(deployment.name, deployment.plan.upstreams, os.environ)
+        plan = deployment.plan
+        rules = PoolRules(hedge_after_s=plan.serving.hedge_after_s)
+        self._pool = UpstreamPool(deployment.name, plan.upstreams, os.environ, rules=rules)
         self._starting: asyncio.Task[None] | None = None
 
     def start(self) -> None:

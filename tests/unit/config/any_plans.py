@@ -66,6 +66,7 @@ def servings(draw: st.DrawFn) -> ServingOptions:
         instances=draw(st.integers(1, 64)),
         loading=draw(st.sampled_from(["start", "first_use"])),
         idle_unload_s=draw(st.none() | seconds),
+        hedge_after_s=draw(st.none() | seconds),
         request_timeout_s=draw(st.none() | st.integers(1, 10**6).map(lambda ms: ms / 1000)),
         max_calls_per_instance=draw(counts),
         liveness=draw(probes),

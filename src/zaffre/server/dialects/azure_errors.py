@@ -5,7 +5,7 @@ import reprlib
 from msgspec import UNSET
 
 from zaffre.core import errors as core
-from zaffre.server.dialects.common import Headers, challenge, container_headers
+from zaffre.server.dialects.common import Headers, challenge, container_headers, retry_after
 from zaffre.server.dialects.filter_results import inner_error
 from zaffre.wire import codec, sse
 from zaffre.wire.errors import AzureErrorBody, ErrorDetail, ErrorItem, StreamErrorBody
@@ -71,7 +71,7 @@ def render(error: core.ZaffreError) -> tuple[int, Headers, bytes]:
     )
     headers = [(b"x-ms-error-code", item.code.encode())]
     if status in _RETRYABLE:
-        headers.append((b"retry-after", str(error.retry_after_s or 1).encode()))
+        headers.extend(retry_after(error))
     if isinstance(error, core.MethodNotAllowed):
         headers.append((b"allow", ", ".join(error.allowed).encode()))
     if status == 401:

@@ -14,6 +14,7 @@ from zaffre.wire.embeddings import EmbeddingRequest, ImageEmbeddingRequest
 
 SESSION_HEADER = b"x-zaffre-session"
 """Requests that show the same value stay with one deployment while shares do not change."""
+MAX_RETRY_AFTER_S = 300
 MAX_REASON = 256
 """Characters of an engine's trouble in a header."""
 _UNPRINTABLE = re.compile(r"[^ -~]")
@@ -39,6 +40,14 @@ def challenge(error: ZaffreError) -> Headers:
         (b"www-authenticate", b'Bearer error="invalid_token"'),
         (b"x-ms-error-reason", b"Invalid JWT."),
     ]
+
+
+def retry_after(error: ZaffreError) -> Headers:
+    """When to try again. Clients sleep as long as they are told: for hours they are not."""
+    seconds = error.retry_after_s
+    if seconds is None or seconds > MAX_RETRY_AFTER_S:
+        return []
+    return [(b"retry-after", str(seconds).encode())]
 
 
 def container_headers(error: ModelContainerFailed) -> Headers:

@@ -1,7 +1,7 @@
 """What errors look like on OpenAI v1 and on Azure OpenAI deployments (contract, section 8.2)."""
 
 from zaffre.core import errors as core
-from zaffre.server.dialects.common import Headers, challenge, container_headers
+from zaffre.server.dialects.common import Headers, challenge, container_headers, retry_after
 from zaffre.server.dialects.filter_results import inner_error
 from zaffre.wire import codec, sse
 from zaffre.wire.openai_errors import OpenAIErrorBody, OpenAIErrorItem, ResponsesErrorEvent
@@ -63,7 +63,7 @@ class OpenAIErrorStyle:
         item = self._item(error, status)
         headers = [(b"x-ms-error-code", (item.code or error.code).encode())] if self._azure else []
         if status in (429, 503):
-            headers.append((b"retry-after", str(error.retry_after_s or 1).encode()))
+            headers.extend(retry_after(error))
         if isinstance(error, core.MethodNotAllowed):
             headers.append((b"allow", ", ".join(error.allowed).encode()))
         if status == 401:
