@@ -66,16 +66,18 @@ class AdminClient:
         # A line end, as files have it, would only be noticed deep inside, with the key shown.
         if not key.isascii() or not key.isprintable() or key != key.strip():
             raise ConfigurationError(f"{key_name} has spaces or characters that no key has.")
-        self._http = httpx2.Client(
-            headers={
-                "accept": "application/json",
-                "accept-encoding": "identity",
-                "api-key": key,
-                "user-agent": f"zaffre-cli/{__version__}",
-            },
-            timeout=httpx2.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
-            transport=transport,
-        )
+        headers = {
+            "accept": "application/json",
+            "accept-encoding": "identity",
+            "api-key": key,
+            "user-agent": f"zaffre-cli/{__version__}",
+        }
+        try:
+            self._http = httpx2.Client(headers=headers, transport=transport)
+        except OSError as error:
+            raise ConfigurationError(
+                f"SSL_CERT_FILE or SSL_CERT_DIR cannot be used: {error.strerror or error}."
+            ) from None
 
     def __enter__(self) -> Self:
         return self
@@ -134,7 +136,7 @@ class AdminClient:
         raise self._refusal(response)
 
     def _unanswered(self, error: httpx2.HTTPError, timeout_s: float) -> AdminFailed:
-        text = str(error) or type(error).__name__
+        text = str(error).rstrip(".") or type(error).__name__
         if "CERTIFICATE_VERIFY_FAILED" in text:
             return AdminFailed(
                 f"the certificate of {self.url} is not trusted; trust the authority that signed it"
@@ -147,7 +149,8 @@ class AdminClient:
             )
         if isinstance(error, httpx2.TimeoutException):
             return AdminFailed(f"{self.url} sent nothing for {timeout_s:g} seconds.")
-        return AdminFailed(f"{self.url} broke off: {text}.")
+        hint = " Does it speak https?" if self.url.startswith("http:") else ""
+        return AdminFailed(f"{self.url} broke off: {text}.{hint}")
 
     def _refusal(self, response: httpx2.Response) -> AdminFailed:
         try:
@@ -155,7 +158,10 @@ class AdminClient:
         except codec.MalformedError:
             return self._stranger(response)
         if said.code == "permission_denied":
-            sentence = f"the key in {self._key_name} may not do this: use an admin's."
+            sentence = (
+                f"the key in {self._key_name} may not do this; one that may is made with:"
+                " zaffre keys create NAME --permission admin"
+            )
         elif response.status_code == 401:
             sentence = f"{self.url} refuses the key in {self._key_name}."
         else:

@@ -49,6 +49,7 @@ COMMANDS = (
     Command(
         "ps", "zaffre.cli.replicas:ps", "Show what runs: replicas, their memory and their speed."
     ),
+    Command("keys", "zaffre.cli.keys:app", "Make, list, rotate and revoke API keys."),
     Command(
         "usage",
         "zaffre.cli.usage:usage",

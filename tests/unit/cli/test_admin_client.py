@@ -79,14 +79,15 @@ def test_a_server_that_says_nothing_or_breaks_off() -> None:
         raise httpx2.RemoteProtocolError("Server disconnected", request=request)
 
     assert "sent nothing for 30 seconds" in sentence(silent)
-    assert "broke off: Server disconnected" in sentence(broken)
+    assert "broke off: Server disconnected. Does it speak https?" in sentence(broken)
 
 
 def test_refusals_are_told_apart() -> None:
     wrong_key = sentence(refusal(401, "unauthenticated", "no"))
     no_admin = sentence(refusal(401, "permission_denied", "no"))
     assert wrong_key == f"{URL} refuses the key in ZAFFRE_KEY."
-    assert no_admin == "the key in ZAFFRE_KEY may not do this: use an admin's."
+    assert no_admin.startswith("the key in ZAFFRE_KEY may not do this;")
+    assert "--permission admin" in no_admin
     assert (
         sentence(refusal(409, "conflict", "'blue' still gets 90 %.")) == "'blue' still gets 90 %."
     )
@@ -105,6 +106,12 @@ def test_what_is_not_there_can_be_looked_for() -> None:
         assert admin.find("endpoints/chat") is None
     with client(refusal(409, "conflict", "no")) as admin, pytest.raises(AdminFailed):
         admin.find("endpoints/chat")
+
+
+def test_authorities_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/ca.pem")
+    with pytest.raises(ConfigurationError, match="SSL_CERT_FILE .* cannot be used: No such file"):
+        AdminClient(URL, "a-key", "ZAFFRE_KEY")
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", "a?b", "a b", "ä"])
