@@ -110,7 +110,7 @@ def test_what_is_not_there_can_be_looked_for() -> None:
 
 def test_authorities_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/ca.pem")
-    with pytest.raises(ConfigurationError, match="SSL_CERT_FILE .* cannot be used: No such file"):
+    with pytest.raises(ConfigurationError, match=r"SSL_CERT_FILE .* cannot be used: No such file"):
         AdminClient(URL, "a-key", "ZAFFRE_KEY")
 
 
