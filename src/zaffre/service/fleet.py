@@ -114,7 +114,7 @@ class Fleet:
         if update.state == "Succeeded" and running is not None:
             if running.deployment.state == "failed":
                 return Update("Failed", running.deployment.cause)
-            if running.deployment.state == "starting" and running.deployment.capabilities is None:
+            if any(_new(replica) for replica in running.deployment.replicas):
                 return Update("Updating")
         return update
 
@@ -426,6 +426,11 @@ class Fleet:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _new(replica: Replica) -> bool:
+    """Whether it has never been up, and may still come."""
+    return replica.state == "starting" and replica.capabilities is None
 
 
 def _gone(key: Key, wanted: Container[Key]) -> bool:
