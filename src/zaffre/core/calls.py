@@ -153,7 +153,7 @@ class ChatCall(Struct, frozen=True):
     parallel_tool_calls: bool = True
     modalities: tuple[str, ...] = ("text",)
     reasoning_effort: str | None = None
-    """How long a model that reasons should do so: minimal, low, medium or high."""
+    """How long a model that reasons should do so: none, minimal, low, medium, high or xhigh."""
     extra: dict[str, Any] = {}
     """Parameters passed through to the model that Zaffre has no field for."""
 

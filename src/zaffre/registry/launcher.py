@@ -24,6 +24,7 @@ START_TIMEOUT_S = 600.0
 """Loading tens of gigabytes from a slow disk takes minutes."""
 STOP_TIMEOUT_S = 12.0
 """A little more than the worker's own drain; then it is killed."""
+LAST_WORDS_TIMEOUT_S = 1.0
 FIRST_BACKOFF_S = 0.1
 LONGEST_BACKOFF_S = 30.0
 STABLE_S = 60.0
@@ -149,10 +150,23 @@ class WorkerSupervisor:
                 await process.wait()
                 return report.error or f"It ended while starting ({_ending(process.returncode)})."
             self._on_started(Started(process.pid, spec.socket, spec.secret, report.capabilities))
-            return f"It ended ({_ending(await process.wait())})."
+            ending = _ending(await process.wait())
+            return await self._last_words(process) or f"It ended ({ending})."
         finally:
             await asyncio.shield(_end(process))
             relay.cancel()  # a process below the worker may hold the pipe open a while longer
+
+    async def _last_words(self, process: asyncio.subprocess.Process) -> str:
+        """The cause that a worker gives when it ends of its own accord; mostly there is none."""
+        if process.stdout is None:
+            return ""
+        try:
+            # A process below it may hold the pipe open a while longer.
+            async with asyncio.timeout(LAST_WORDS_TIMEOUT_S):
+                line = await process.stdout.readline()
+            return codec.decode(line, WorkerReport).error if line else ""
+        except (TimeoutError, ValueError, codec.MalformedError):
+            return ""
 
     async def _relay_log(self, process: asyncio.subprocess.Process) -> None:
         """Pass on what the worker writes, and keep its end."""

@@ -1,6 +1,7 @@
 """HTTP to one server: pooled connections, bounded answers and event streams, failures by cause."""
 
 import asyncio
+import io
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -37,9 +38,17 @@ KEEP_ALIVE_S = 4.0
 """uvicorn and llama.cpp close idle connections after 5 s: whoever closes first never meets the
 other's close with a request half sent."""
 JSON = "application/json"
+LARGE_BODY_BYTES = 1024 * 1024
 Refuse = Callable[[int, Mapping[str, str], bytes], ZaffreError]
 """Status, headers and body of an error to what it means."""
 T = TypeVar("T")
+
+
+def _payload(body: bytes) -> bytes | io.BytesIO | None:
+    """What aiohttp is given: a large body in one piece would hold up the loop, and it warns."""
+    if len(body) > LARGE_BODY_BYTES:
+        return io.BytesIO(body)
+    return body or None
 
 
 class Transport:
@@ -143,7 +152,7 @@ class Transport:
                 return await self._session.request(
                     method,
                     url,
-                    data=body or None,
+                    data=_payload(body),
                     headers=headers,
                     # A redirect would take the credential along, and turn POST into GET.
                     allow_redirects=False,
