@@ -24,7 +24,7 @@ LEVELS = {"safe": 0, "low": 1, "medium": 2, "high": 3}
 _SLOT = re.compile(r"\{([^{}]+)\}")
 
 
-class Sentence(Struct, frozen=True):
+class Sentence(Struct, frozen=True, eq=False):
     """A labelled text."""
 
     text: str

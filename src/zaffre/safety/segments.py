@@ -12,8 +12,8 @@ WINDOW = 160
 """Characters after which any white space ends a window."""
 MAX_WINDOW = 480
 """Characters after which a window ends within a word: nothing that long is one."""
-SEGMENT = 200
-"""Characters up to which sentences are judged together."""
+SEGMENT = 80
+"""Characters up to which sentences are judged together: among harmless ones, a bad one is lost."""
 MAX_SEGMENT = 250
 """Characters of one sentence that are judged together: with two more tokens they fit into the 256
 of the classifier's model, even at one token per character."""
