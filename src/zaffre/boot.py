@@ -19,18 +19,21 @@ from zaffre.core.cards import ModelCard
 from zaffre.core.deltas import Deltas, Embeddings
 from zaffre.core.errors import ZaffreError
 from zaffre.core.media import MediaFetcher
+from zaffre.core.metering import UsageQuery, UsageSum
 from zaffre.core.plan import DeploymentPlan, Plan, ServingOptions
 from zaffre.core.safety import ContentSafety, Policy, RemoteFilterSettings
 from zaffre.metering.ledger_file import FILE_NAME as LEDGER_FILE
 from zaffre.metering.stores import open_ledger, open_quota
 from zaffre.registry import catalogue
 from zaffre.registry.detect import choose, detect
+from zaffre.registry.prices import find_prices
 from zaffre.registry.resolve import NeedsPull, pull_model, resolve
 from zaffre.registry.store import InstalledModel, ModelStore
 from zaffre.routing.deployments import Deployment
 from zaffre.routing.table import Draw, Selector, Table
 from zaffre.safety.policies import Outside, Screens
 from zaffre.safety.post import HttpPost
+from zaffre.service.credentials import Credentials
 from zaffre.service.fleet import OWN, Fleet, Key
 from zaffre.service.gateway import Gateway
 from zaffre.service.platform import Platform
@@ -136,6 +139,8 @@ class RunningGateway:
             keep=self._keep,
             check=self._check,
             read_again=self._read_again,
+            credentials=Credentials(self.door.keys, self.door.endpoint_tokens),
+            read_usage=self._read_usage,
         )
 
     def start(self, placements: Mapping[Key, Placement]) -> None:
@@ -184,6 +189,10 @@ class RunningGateway:
     def _check(self, plan: Plan) -> None:
         self._screening.check(plan)
         self._filters.check(plan)
+
+    async def _read_usage(self, query: UsageQuery) -> list[UsageSum]:
+        prices = await asyncio.to_thread(find_prices, self._given.store)
+        return await self._ledger.usage(query, prices)
 
     def _use_table(self, table: Table) -> None:
         self.gateway.table = table

@@ -2,10 +2,8 @@
 
 import asyncio
 import csv
-import datetime as dt
 import io
 import os
-import re
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Annotated, Literal, cast
@@ -14,14 +12,14 @@ import msgspec
 import typer
 
 from zaffre.core.errors import ZaffreError
-from zaffre.core.metering import PriceList, UsageGroup, UsageQuery, UsageSum
+from zaffre.core.metering import UsageGroup, UsageQuery, UsageSum
 from zaffre.metering.ledger_file import FILE_NAME, read_usage
-from zaffre.registry.catalogue import catalogue
+from zaffre.metering.sums import read_first_day
+from zaffre.registry.prices import find_prices
 from zaffre.registry.store import ModelStore, default_home
 
 Output = Literal["table", "csv", "json"]
 
-_EPOCH = dt.date(1970, 1, 1)
 _COLUMNS = (
     "requests",
     "errors",
@@ -76,12 +74,6 @@ def render(sums: Sequence[UsageSum], by: str, output: Output) -> str:
             return _table(sums, by)
 
 
-def find_prices(store: ModelStore) -> PriceList:
-    """Prices by model: those of the catalogue, then those of cards on this machine."""
-    cards = [entry.card for entry in catalogue()] + [model.card for model in store.installed()]
-    return {card.name: card.prices for card in cards if card.prices is not None}
-
-
 def _read(query: UsageQuery, url: str | None) -> list[UsageSum]:
     home = default_home(os.environ)
     prices = find_prices(ModelStore(home))
@@ -97,15 +89,10 @@ def _read(query: UsageQuery, url: str | None) -> list[UsageSum]:
 
 
 def _first_day(since: str) -> int:
-    if re.fullmatch(r"\d{1,5}d", since):
-        today = dt.datetime.now(dt.UTC).date()
-        return max(0, (today - _EPOCH).days - int(since[:-1]))
     try:
-        return (dt.date.fromisoformat(since) - _EPOCH).days
-    except ValueError:
-        raise typer.BadParameter(
-            "must be a date like 2026-11-01, or days back like 7d.", param_hint="--since"
-        ) from None
+        return read_first_day(since)
+    except ValueError as wrong:
+        raise typer.BadParameter(str(wrong), param_hint="--since") from None
 
 
 def _csv(sums: Sequence[UsageSum], by: str) -> str:

@@ -1,7 +1,9 @@
 """Usage summed up: one question for every store, over raw rows and roll-ups, and its cost."""
 
 import datetime as dt
-from collections.abc import Iterable
+import re
+import time
+from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
@@ -40,6 +42,19 @@ class PartialSum(Struct, frozen=True, array_like=True):
     completion_tokens: int
     cached_tokens: int
     reasoning_tokens: int
+
+
+def read_first_day(since: str, now: Callable[[], float] = time.time) -> int:
+    """`since` as days since 1970-01-01, UTC: a date like `2026-11-01`, or days back like `7d`.
+
+    Raises `ValueError` with the end of a sentence about it.
+    """
+    if re.fullmatch(r"\d{1,5}d", since, re.ASCII):
+        return max(0, int(now() * 1000) // DAY_MS - int(since[:-1]))
+    try:
+        return (dt.date.fromisoformat(since) - _EPOCH).days
+    except ValueError:
+        raise ValueError("must be a date like 2026-11-01, or days back like 7d.") from None
 
 
 def question(by: UsageGroup) -> str:

@@ -30,7 +30,7 @@ from zaffre.core.errors import (
     ZaffreError,
 )
 from zaffre.core.metering import RateLimits
-from zaffre.core.principals import Principal
+from zaffre.core.principals import Permission, Principal
 from zaffre.server.access_log import AccessLog, line_of
 from zaffre.server.admin import ADMIN, AdminRoutes
 from zaffre.server.cors import Cors
@@ -45,6 +45,9 @@ from zaffre.wire import codec
 BODY_TIMEOUT_S = 60.0
 """For a whole request body; 32 MiB take 6 s at 50 Mbit/s."""
 ENDPOINTS = "/endpoints/"
+MODEL_ROUTES_NEED: Permission = "call"
+"""Of whoever asks anything of the dialects. What it may ask of which model is asked of the route
+that the request gets."""
 log = logging.getLogger("zaffre.server")
 
 
@@ -53,6 +56,14 @@ class Doorkeeper(Protocol):
 
     async def identify(self, headers: Iterable[tuple[bytes, bytes]]) -> Principal:
         """Whoever shows a valid credential. Raises `Unauthenticated`."""
+
+
+class OwnRoute(Struct, frozen=True):
+    """A route of no dialect, read with GET."""
+
+    permission: Permission | None
+    """Asked of the whole server. None: it is for everybody with a valid credential."""
+    handler: Handler
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -83,9 +94,9 @@ class GatewayApp:
         self._cors = Cors(options.cors_origins)
         self._routes = Routes(gateway, strict_versions=options.strict_versions)
         self._admin = AdminRoutes(platform)
-        self._own: dict[str, Handler] = {
-            "/health/replicas": self._replicas,
-            "/openapi.json": self._openapi,
+        self._own = {
+            "/health/replicas": OwnRoute("admin", self._replicas),
+            "/openapi.json": OwnRoute(None, self._openapi),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -149,15 +160,16 @@ class GatewayApp:
             raise conflict
         request = structs.replace(request, principal=principal)
         if request.path.startswith(ADMIN) and request.endpoint is None:
-            policy.check(principal, "admin")
             return self._admin.find(request), request
         own = self._own.get(request.path) if request.endpoint is None else None
         if own is None:
-            policy.check_holds(principal, "call")
+            policy.check_holds(principal, MODEL_ROUTES_NEED)
             return self._routes.find(request)
+        if own.permission is not None:
+            policy.check(principal, own.permission)
         if request.method != "GET":
             raise MethodNotAllowed(request.method, ["GET"])
-        return own, request
+        return own.handler, request
 
     async def _read_body(self, request: Request, receive: Receive) -> bytes:
         if request.header(b"content-encoding") not in (None, "identity"):
@@ -180,7 +192,6 @@ class GatewayApp:
         await send_whole(send, 200, [JSON, *request.answer_headers()], b'{"status":"ok"}')
 
     async def _replicas(self, request: Request, _body: bytes, send: Send) -> None:
-        policy.check(request.principal, "admin")
         body = codec.encode({"replicas": await self._platform.replicas()})
         await send_whole(send, 200, [JSON, *request.answer_headers()], body)
 

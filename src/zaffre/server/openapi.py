@@ -123,7 +123,7 @@ def _admin(row: Row, answer: dict[str, Any], refs: dict[type, dict[str, Any]]) -
     operation: dict[str, Any] = {
         "operationId": "_".join(["admin", row.method.lower(), *words]),
         "summary": row.summary,
-        "description": "Needs a key with the permission `admin`.",
+        "description": f"Needs the permission `{row.permission}`.",
         "tags": ["admin"],
         "servers": [{"url": "/"}],
         "parameters": [*names, *map(_query_parameter, row.query)],

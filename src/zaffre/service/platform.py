@@ -1,13 +1,18 @@
 """The platform half: what is declared, how it changes, and how it goes with what runs."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from msgspec import Struct
 
 from zaffre.config.declarations import apply, read_documents
-from zaffre.config.plan_changes import set_traffic, without_deployment, without_endpoint
+from zaffre.config.plan_changes import (
+    find_endpoint,
+    set_traffic,
+    without_deployment,
+    without_endpoint,
+)
 from zaffre.config.settings import ConfigurationError
 from zaffre.config.showing import (
     Shown,
@@ -17,9 +22,11 @@ from zaffre.config.showing import (
     show_endpoint,
 )
 from zaffre.core.engine import Health
-from zaffre.core.errors import InvalidRequest, ZaffreError
-from zaffre.core.plan import DeploymentPlan, Plan
+from zaffre.core.errors import InvalidRequest, NotFound, ZaffreError
+from zaffre.core.metering import UsageQuery, UsageSum
+from zaffre.core.plan import DeploymentPlan, EndpointPlan, Plan
 from zaffre.routing.replicas import Replica
+from zaffre.service.credentials import Credentials
 from zaffre.service.fleet import Fleet, Key, Running
 from zaffre.service.runs import MIB, Placement
 from zaffre.service.upstreams import UpstreamRun
@@ -28,6 +35,8 @@ from zaffre.upstream.member import UpstreamStatus
 HEALTH_TIMEOUT_S = 2.0
 Locate = Callable[[DeploymentPlan], Placement]
 """Finds a deployment's model, fetching it if need be, and chooses its engine. Blocks."""
+ReadUsage = Callable[[UsageQuery], Awaitable[list[UsageSum]]]
+"""Sums up what was used, with its cost."""
 
 
 def endpoint_path(name: str) -> str:
@@ -51,6 +60,10 @@ def _as_request() -> Iterator[None]:
 def _serverless(plan: Plan, endpoint: str | None) -> bool:
     kinds = {e.name.lower(): e.kind for e in plan.endpoints}
     return kinds.get((endpoint or "").lower()) == "serverless"
+
+
+def _endpoint_names(plan: Plan) -> set[str]:
+    return {endpoint.name.lower() for endpoint in plan.endpoints}
 
 
 class ReplicaStatus(Struct, frozen=True, kw_only=True):
@@ -88,11 +101,11 @@ class Platform:
     """Changes the plan, whole or not at all, and tells what became of it.
 
     `keep` puts a plan where it outlives the process; it blocks. `check` raises what else may be
-    wrong with a plan. `read_again` reads the files that
-    the server was started with.
+    wrong with a plan. `read_again` reads the files that the server was started with. Without
+    `credentials` or `read_usage`, nobody can ask for them.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what boot joins to it; most has a default
         self,
         fleet: Fleet,
         locate: Locate,
@@ -100,6 +113,8 @@ class Platform:
         keep: Callable[[Plan], None] = _nowhere,
         check: Callable[[Plan], None] = _nowhere,
         read_again: Callable[[], Plan] | None = None,
+        credentials: Credentials | None = None,
+        read_usage: ReadUsage | None = None,
     ) -> None:
         self.plan = Plan()
         self._fleet = fleet
@@ -107,6 +122,8 @@ class Platform:
         self._keep = keep
         self._check = check
         self._read_again = read_again
+        self._credentials = credentials
+        self._read_usage = read_usage
         self._changing = asyncio.Lock()
 
     def begin(self, plan: Plan, placements: Mapping[Key, Placement]) -> None:
@@ -144,7 +161,7 @@ class Platform:
         return self.show_endpoint(name)
 
     async def delete_endpoint(self, name: str) -> None:
-        """Remove an endpoint with its deployments. Raises `NotFound` and `Conflict`."""
+        """Remove an endpoint, its deployments and its keys. Raises `NotFound` and `Conflict`."""
         await self.change(lambda plan: without_endpoint(plan, name))
 
     async def delete_deployment(self, endpoint: str | None, name: str) -> None:
@@ -174,8 +191,12 @@ class Platform:
                 self._check(plan)
                 self._fleet.check_memory(plan, placements)
                 await asyncio.to_thread(self._keep, plan)
+            gone = _endpoint_names(self.plan) - _endpoint_names(plan)
             self.plan = plan
             self._fleet.follow(plan, placements)
+            if self._credentials is not None:
+                for name in sorted(gone):  # another of the name starts without keys
+                    await self._credentials.forget_endpoint(name)
             return plan
 
     async def _placed(self, deployment: DeploymentPlan) -> Placement:
@@ -187,6 +208,23 @@ class Platform:
     async def settled(self, key: Key) -> None:
         """Wait until the last change of a deployment has gone through or failed."""
         await self._fleet.settled(key)
+
+    @property
+    def credentials(self) -> Credentials:
+        """The keys and tokens of this server. Raises `NotFound` where it has none."""
+        if self._credentials is None:
+            raise NotFound("This server keeps no keys.")
+        return self._credentials
+
+    async def usage(self, query: UsageQuery) -> list[UsageSum]:
+        """What was used, with its cost. Raises `NotFound` where nobody keeps account of it."""
+        if self._read_usage is None:
+            raise NotFound("This server keeps no account of its use.")
+        return await self._read_usage(query)
+
+    def endpoint(self, name: str) -> EndpointPlan:
+        """An endpoint as it is declared. Raises `NotFound`."""
+        return find_endpoint(self.plan, name)
 
     def show_endpoint(self, name: str) -> Shown:
         """An endpoint as Azure's command line prints it. Raises `NotFound`."""
