@@ -81,6 +81,10 @@ class Deployment:
                 self._capabilities = replica.capabilities
         return self._capabilities
 
+    def learn(self, capabilities: Capabilities) -> None:
+        """What its model can do, from somebody who has seen it run."""
+        self._capabilities = capabilities
+
     @property
     def operations(self) -> Collection[Operation]:
         """What it does: as its replicas said, or as is known before one has started."""
@@ -135,16 +139,16 @@ class Deployment:
         `affinity` is the same for calls that begin alike; they go to one replica while it is not
         much busier than the others. Raises `ModelUnavailable`.
         """
+        if (ready := self._up(affinity)) is not None:  # nearly always, and a timer is not free
+            return ready
         if self.state == "failed" and self.trouble is not None:
             self.trouble = None  # it could not be loaded when it was last asked for; now perhaps
         try:
             async with asyncio.timeout(timeout_s):
-                while True:
-                    up = [(r, r.client) for r in self.replicas if r.client is not None]
-                    if up:
-                        return _least_busy(up, affinity)
+                while (ready := self._up(affinity)) is None:
                     self._demand()
                     await self.wait_for_change()
+                return ready
         except TimeoutError:
             raise ModelUnavailable(
                 f"Model '{self.name}' is still starting. Please retry.", retry_after_s=5
@@ -163,6 +167,11 @@ class Deployment:
             raise ModelUnavailable(f"Model '{self.name}' cannot be reached.") from None
         return await self.ready_replica(affinity)
 
+    def _up(self, affinity: int) -> tuple[Replica, ModelClient] | None:
+        """Who would answer now, if anybody."""
+        up = [(replica, c) for replica in self.replicas if (c := replica.client) is not None]
+        return _least_busy(up, affinity) if up else None
+
     def _demand(self) -> None:
         """See to it that somebody is coming up. Raises `ModelUnavailable` when nobody will."""
         if self.trouble is not None:
@@ -179,6 +188,8 @@ class Deployment:
 def _least_busy(
     up: Sequence[tuple[Replica, ModelClient]], affinity: int
 ) -> tuple[Replica, ModelClient]:
+    if len(up) == 1:
+        return up[0]
     least = min(up, key=lambda one: one[0].calls)
     known = max(up, key=lambda one: zlib.crc32(f"{affinity} {one[0].name}".encode()))
     if affinity and known[0].calls <= least[0].calls + AFFINITY_SLACK:
