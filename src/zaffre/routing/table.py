@@ -15,7 +15,7 @@ from zaffre.core.errors import (
     PermissionDenied,
     UnknownModel,
 )
-from zaffre.core.plan import EndpointPlan
+from zaffre.core.plan import EndpointPlan, Plan
 from zaffre.routing.deployments import Deployment
 from zaffre.routing.traffic import pick, session_point
 
@@ -259,6 +259,19 @@ def _within(endpoint: Endpoint, selector: Selector, draw: Draw, permitted: Permi
         "",
     )
     return Route(chosen, endpoint, endpoint.deployments.get(mirror.lower()), "traffic")
+
+
+def make_table(plan: Plan, deployments: Mapping[tuple[str, str], Deployment]) -> Table:
+    """The table of `plan`, all of whose deployments are there, by `DeploymentPlan.key`."""
+    endpoints = [
+        Endpoint(
+            endpoint,
+            {name: d for (owner, name), d in deployments.items() if owner == endpoint.name.lower()},
+        )
+        for endpoint in plan.endpoints
+    ]
+    root = [deployments[d.key] for d in plan.deployments if d.endpoint is None]
+    return Table(root, endpoints, plan.defaults)
 
 
 def _usable(target: Target, permitted: Permitted) -> bool:

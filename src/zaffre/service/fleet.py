@@ -1,9 +1,10 @@
 """The fleet: keeps what runs as the plan says, and never drops a call to get there."""
 
 import asyncio
+import itertools
 import logging
 import time
-from collections.abc import Callable, Container, Coroutine, Mapping
+from collections.abc import Callable, Collection, Container, Coroutine, Mapping
 from typing import Any, Literal
 
 from msgspec import Struct, structs
@@ -13,18 +14,22 @@ from zaffre.core.plan import DeploymentPlan, Plan
 from zaffre.registry.launcher import SocketFolder
 from zaffre.routing.deployments import Deployment
 from zaffre.routing.replicas import Replica
-from zaffre.routing.table import Endpoint, Table
-from zaffre.service.runs import MIB, Bounds, Placement, Run, WorkerRun
+from zaffre.routing.table import Table, make_table
+from zaffre.service.others import Alone, Others
+from zaffre.service.runs import (
+    MIB,
+    Bounds,
+    Placement,
+    Run,
+    WorkerRun,
+    calls_per_instance,
+)
+from zaffre.service.sizes import estimate_bytes
 
 DRAIN_S = 300.0
 """How long calls in flight on something that was replaced or removed may take to end."""
 TICK_S = 1.0
 """Between two looks at who is idle."""
-LOADED_PER_FILE_BYTE = 1.5
-LOADED_EXTRA_BYTES = 250 * MIB
-"""A model's memory before it was ever measured: its files, what grows around them (KV cache,
-buffers), and the engine's libraries. Measured with the starter models: 98 MB of GGUF take 360 to
-630 MiB in llama.cpp and openvino, 23 MB of ONNX take 190 MiB."""
 
 OWN = "$server"
 """The endpoint of the server's own deployments; no declared name can be this one."""
@@ -37,7 +42,11 @@ log = logging.getLogger("zaffre.fleet")
 class Running:
     """A deployment of the table with what stands behind it."""
 
-    def __init__(self, plan: DeploymentPlan, placement: Placement, deployment: Deployment) -> None:
+    def __init__(
+        self, plan: DeploymentPlan, placement: Placement, deployment: Deployment, number: int = 0
+    ) -> None:
+        self.id = str(number)
+        """Tells it from those that had its name before, or will."""
         self.plan = plan
         self.placement = placement
         self.deployment = deployment
@@ -60,6 +69,10 @@ class Running:
         """Whether it has replicas, up or coming."""
         return bool(self.runs)
 
+    def id_of(self, replica: Replica) -> str:
+        """Tells a replica of it from all others, whatever they are called."""
+        return f"{self.id}/{replica.name}"
+
 
 class Update(Struct, frozen=True):
     """How the last change of a deployment went."""
@@ -72,7 +85,7 @@ class Fleet:
     """All deployments, their replicas, and the memory they share.
 
     `upstream_run` makes the run of a deployment that other people's servers answer for;
-    `on_table` gets each new table.
+    `on_table` gets each new table. `others` are the gateway processes that follow this one.
     """
 
     def __init__(
@@ -81,8 +94,14 @@ class Fleet:
         *,
         upstream_run: UpstreamRun,
         on_table: Callable[[Table], None],
+        others: Others | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.version = 0
+        """Grows with each change of what `running` shows."""
+        self._news = asyncio.Event()
+        self._numbers = itertools.count(1)
+        self._others = others or Alone()
         self._bounds = bounds
         self._upstream_run = upstream_run
         self._on_table = on_table
@@ -97,6 +116,24 @@ class Fleet:
     def start(self) -> None:
         """Begin to look after idle deployments."""
         self._spawn(self._look_after())
+
+    @property
+    def plan(self) -> Plan:
+        """What is being followed."""
+        return self._plan
+
+    async def news(self, after: int) -> None:
+        """Wait until the version is above `after`."""
+        while self.version <= after:
+            await self._news.wait()
+
+    def wake(self, key: Key) -> None:
+        """A call in another process waits for a deployment that is not loaded."""
+        running = self._running.get(key)
+        if running is not None:
+            running.deployment.trouble = None
+            running.deployment.last_call = self._clock()
+            self._wake(key)
 
     def running(self) -> list[Running]:
         """Everything, in the order of the plan."""
@@ -138,6 +175,7 @@ class Fleet:
         """A deployment of the server's own, which no plan has and no request can name."""
         running = self._make(structs.replace(plan, endpoint=OWN), placement)
         self._running[running.plan.key] = running
+        self._note()
         return running.deployment
 
     def follow(self, plan: Plan, placements: Mapping[Key, Placement]) -> None:
@@ -191,9 +229,7 @@ class Fleet:
 
     def _make(self, plan: DeploymentPlan, placement: Placement) -> Running:
         serving = plan.serving
-        one = (serving.slots or self._bounds.slots) + self._bounds.max_waiting
-        if serving.max_calls_per_instance is not None:
-            one = 2 * serving.max_calls_per_instance  # contract, section 9
+        one = calls_per_instance(serving, self._bounds)
         if plan.upstreams:
             one = max(one, sum(upstream.max_calls for upstream in plan.upstreams))
         deployment = Deployment(
@@ -205,7 +241,7 @@ class Fleet:
             wake=lambda: self._wake(plan.key),
             clock=self._clock,
         )
-        return Running(plan, placement, deployment)
+        return Running(plan, placement, deployment, next(self._numbers))
 
     def _stay(self, running: Running, plan: DeploymentPlan) -> None:
         """Nothing of the model's running changes, but perhaps how many do."""
@@ -220,7 +256,7 @@ class Fleet:
         surplus = running.runs[after:]
         del running.runs[after:]
         for run in surplus:
-            self._spawn(self._end(running.deployment, run))
+            self._spawn(self._end(running, run))
 
     def _replace(self, running: Running, plan: DeploymentPlan, placement: Placement) -> None:
         """Start the successor beside what answers now, and change over when it is ready."""
@@ -270,19 +306,18 @@ class Fleet:
 
     def _publish(self) -> None:
         """Hand out a new table."""
-        endpoints = [
-            Endpoint(
-                endpoint,
-                {
-                    name: running.deployment
-                    for (owner, name), running in self._running.items()
-                    if owner == endpoint.name.lower()
-                },
-            )
-            for endpoint in self._plan.endpoints
-        ]
-        root = [r.deployment for r in self.running() if r.plan.endpoint is None]
-        self._on_table(Table(root, endpoints, self._plan.defaults))
+        found = {key: running.deployment for key, running in self._running.items()}
+        self._on_table(make_table(self._plan, found))
+        self._note()
+
+    def _changed(self, deployment: Deployment) -> None:
+        deployment.changed()
+        self._note()
+
+    def _note(self) -> None:
+        self.version += 1
+        self._news.set()
+        self._news = asyncio.Event()
 
     # Loading
 
@@ -301,7 +336,7 @@ class Fleet:
             running.runs.clear()
             running.deployment.replicas.clear()
             running.deployment.trouble = error
-            running.deployment.changed()
+            self._changed(running.deployment)
             return
         for run in running.runs:
             run.start()
@@ -322,7 +357,8 @@ class Fleet:
     def _new_run(self, running: Running) -> Run:
         deployment, plan = running.deployment, running.plan
         running.started += 1
-        replica = Replica(f"{deployment.full_name}-{running.started}", deployment.changed)
+        name = f"{deployment.full_name}-{running.started}"
+        replica = Replica(name, lambda: self._changed(deployment))
         run: Run
         if plan.upstreams:
             run = self._upstream_run(deployment, replica)
@@ -330,6 +366,7 @@ class Fleet:
             run = WorkerRun(replica, running.placement, plan.serving, self._bounds, self._sockets)
         deployment.replicas.append(replica)
         running.runs.append(run)
+        self._note()
         return run
 
     async def _make_room(self, wanted: Running, beside: Running | None = None) -> None:
@@ -345,7 +382,7 @@ class Fleet:
                 running
                 for running in self._running.values()
                 if running.loaded
-                and running.deployment.calls == 0
+                and self._calls(running) == 0
                 and running not in (wanted, beside)
                 and not running.plan.upstreams
             ]
@@ -375,7 +412,15 @@ class Fleet:
         running.deployment.replicas.clear()
         for run in runs:
             run.replica.retire()
+        held = {running.id_of(run.replica) for run in runs}
+        await self._released(held | {running.id} if running.deployment.leaving else held)
         await asyncio.gather(*(run.stop() for run in runs))
+
+    async def _released(self, holdings: Collection[str]) -> None:
+        await self._others.released(holdings, self.version)
+
+    def _calls(self, running: Running) -> int:
+        return running.deployment.calls + self._others.calls(running.id)
 
     async def _retire(self, running: Running) -> None:
         """End a deployment that no new call can reach, when the last call has left it."""
@@ -390,12 +435,14 @@ class Fleet:
         finally:
             await asyncio.shield(self._unload(running))
 
-    async def _end(self, deployment: Deployment, run: Run) -> None:
+    async def _end(self, running: Running, run: Run) -> None:
+        deployment = running.deployment
         run.replica.retire()
         try:
             async with asyncio.timeout(DRAIN_S):
                 while run.replica.calls:
                     await deployment.wait_for_change()
+                await self._released({running.id_of(run.replica)})
         except TimeoutError:
             log.warning("%s still has %d calls", run.replica.name, run.replica.calls)
         finally:
@@ -415,7 +462,7 @@ class Fleet:
                     idle_s is not None
                     and running.loaded
                     and deployment.state == "ready"
-                    and deployment.calls == 0
+                    and self._calls(running) == 0
                     and now - deployment.last_call > idle_s
                 ):
                     log.info("unloading %s: idle for %g s", deployment.full_name, idle_s)
@@ -435,18 +482,6 @@ def _new(replica: Replica) -> bool:
 
 def _gone(key: Key, wanted: Container[Key]) -> bool:
     return key not in wanted and key[0] != OWN
-
-
-def estimate_bytes(plan: DeploymentPlan, placement: Placement) -> int:
-    """What one replica will hold, before it was measured. Upstreams hold nothing here."""
-    if plan.upstreams:
-        return 0
-    guess = int(placement.size_bytes * LOADED_PER_FILE_BYTE) + LOADED_EXTRA_BYTES
-    declared = plan.serving.memory_mib
-    if declared is None:
-        return guess
-    # An instance type says what a machine has, not what a model takes.
-    return declared * MIB if plan.serving.instance_type is None else min(guess, declared * MIB)
 
 
 def _runs_alike(one: DeploymentPlan, other: DeploymentPlan) -> bool:

@@ -45,6 +45,9 @@ class Bounds(Struct, frozen=True, kw_only=True):
     """Bound on each worker's address space."""
     memory_budget_bytes: int | None = None
     """What all workers together may hold; None: no bound."""
+    gateways: int = 1
+    """Processes that call the workers. More than one: each worker holds its deployment's bound on
+    calls per instance, as no gateway sees the others' calls."""
 
 
 class Run(Protocol):
@@ -65,6 +68,23 @@ class Run(Protocol):
         """The last lines that it wrote."""
 
 
+class Line(Struct, frozen=True):
+    """How a gateway process reaches a worker."""
+
+    socket: str
+    secret: str
+    timeout_s: float
+
+    def client(self) -> UpstreamClient:
+        """A client of its own. Make it in the event loop."""
+        return UpstreamClient(
+            "http://worker/v1",
+            secret=self.secret,
+            unix_socket=self.socket,
+            timeout_s=self.timeout_s,
+        )
+
+
 class WorkerRun:
     """A worker process of this machine, started again whenever it dies."""
 
@@ -79,14 +99,17 @@ class WorkerRun:
         self.replica = replica
         self._serving = serving
         self._timeout_s = serving.request_timeout_s or bounds.request_timeout_s
+        self.line: Line | None = None
+        """To the worker that was started last."""
         self._client: UpstreamClient | None = None
         self._probing: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
+        slots, max_waiting = _room(serving, bounds)
         spec = EngineSpec(
             card=placement.card,
             path=placement.path,
             threads=_threads(serving, bounds),
-            slots=serving.slots or bounds.slots,
+            slots=slots,
             options=_device_options(placement.engine, serving) | serving.options,
         )
         # A driver maps far more addresses than it uses memory.
@@ -99,7 +122,7 @@ class WorkerRun:
             sockets=sockets,
             on_started=self._on_started,
             on_ended=self._on_ended,
-            max_waiting=bounds.max_waiting,
+            max_waiting=max_waiting,
             memory_limit_bytes=own or bounds.worker_memory_bytes,
             environment=serving.environment,
         )
@@ -133,12 +156,8 @@ class WorkerRun:
 
     def _on_started(self, started: Started) -> None:
         old = self._client
-        self._client = UpstreamClient(
-            "http://worker/v1",
-            secret=started.secret,
-            unix_socket=started.socket,
-            timeout_s=self._timeout_s,
-        )
+        self.line = Line(started.socket, started.secret, self._timeout_s)
+        self._client = self.line.client()
         if old is not None:
             self._close_later(old)
         self.replica.pid = started.pid
@@ -165,6 +184,22 @@ class WorkerRun:
         task = asyncio.get_running_loop().create_task(client.aclose())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+
+def _room(serving: ServingOptions, bounds: Bounds) -> tuple[int, int]:
+    """Calls that a worker works on, and those that may wait for it."""
+    slots = serving.slots or bounds.slots
+    if bounds.gateways == 1 or serving.max_calls_per_instance is None:
+        return slots, bounds.max_waiting
+    most = calls_per_instance(serving, bounds)
+    return min(slots, most), max(0, most - slots)
+
+
+def calls_per_instance(serving: ServingOptions, bounds: Bounds) -> int:
+    """Calls at a time for each instance; one more is refused at once."""
+    if serving.max_calls_per_instance is not None:
+        return 2 * serving.max_calls_per_instance  # contract, section 9
+    return (serving.slots or bounds.slots) + bounds.max_waiting
 
 
 def _threads(serving: ServingOptions, bounds: Bounds) -> int:

@@ -4,6 +4,8 @@ import asyncio
 import logging
 import os
 
+from msgspec import structs
+
 from zaffre.core.calls import Operation
 from zaffre.core.cards import ModelCard
 from zaffre.core.errors import ZaffreError
@@ -22,14 +24,19 @@ log = logging.getLogger("zaffre.upstreams")
 class UpstreamRun:
     """Keeps a pool of foreign servers answering for one replica. Make it in the event loop.
 
-    Raises `ConfigurationError` when an upstream cannot be what it is declared to be.
+    Of each server's bound on calls, this process takes its share among `gateways`. Raises
+    `ConfigurationError` when an upstream cannot be what it is declared to be.
     """
 
-    def __init__(self, deployment: Deployment, replica: Replica) -> None:
+    def __init__(self, deployment: Deployment, replica: Replica, gateways: int = 1) -> None:
         self.replica = replica
         plan = deployment.plan
         rules = PoolRules(hedge_after_s=plan.serving.hedge_after_s)
-        self._pool = UpstreamPool(deployment.name, plan.upstreams, os.environ, rules=rules)
+        shares = [
+            structs.replace(upstream, max_calls=max(1, upstream.max_calls // gateways))
+            for upstream in plan.upstreams
+        ]
+        self._pool = UpstreamPool(deployment.name, shares, os.environ, rules=rules)
         self._starting: asyncio.Task[None] | None = None
 
     def start(self) -> None:
