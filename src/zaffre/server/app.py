@@ -116,7 +116,8 @@ class GatewayApp:
             body = await self._read_body(request, receive)
             if request.method == "POST" and not request.path.startswith(ADMIN):
                 account.expect(request.principal, bytes_in=len(body))
-            await run_until_disconnect(receive, handle(request, body, answer.send))
+            work = handle(request, body, answer.send)
+            await run_until_disconnect(receive, work, answer.is_whole)
         except ClientDisconnectedError:
             log.info("%s %s %r: the client went away", request.id, request.method, request.path)
             await answer.gone()
@@ -143,7 +144,8 @@ class GatewayApp:
             return structs.replace(request, endpoint=endpoint), None
         name, _, rest = request.path.removeprefix(ENDPOINTS).partition("/")
         if endpoint is not None and endpoint.lower() != name.lower():
-            conflict = InvalidRequest(f"Host '{host}' is endpoint '{endpoint}', the path another.")
+            # The host's endpoint may be one that the caller must not know by name.
+            conflict = InvalidRequest(f"Host '{host}' is one endpoint, the path names another.")
             return request, conflict
         return structs.replace(request, endpoint=name, path=f"/{rest}"), None
 
@@ -214,6 +216,7 @@ class _Answer:
         """Headers of whatever is answered."""
         self._status: int | None = None
         self._bytes = 0
+        self._whole = False
         self._events = 0
         """Of a stream, sent so far."""
 
@@ -228,9 +231,14 @@ class _Answer:
             self._bytes += len(message.get("body", b""))
             if account.complete or not message.get("more_body", False):
                 await account.close(started, self._bytes)
+            self._whole = not message.get("more_body", False)
         await self._send(message)
         self._status = started
         self._events += message["type"] == "http.response.body"
+
+    def is_whole(self) -> bool:
+        """Whether all of the answer is sent."""
+        return self._whole
 
     async def gone(self) -> None:
         """The client has left; what it used stays in the ledger."""
