@@ -40,29 +40,50 @@ async def read_body(receive: Receive, max_bytes: int) -> bytes:
             return b"".join(pieces)
 
 
-async def run_until_disconnect(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
+def _never() -> bool:
+    return False
+
+
+async def run_until_disconnect(
+    receive: Receive, work: Coroutine[Any, Any, None], is_whole: Callable[[], bool] = _never
+) -> None:
     """Run `work`, which has read the body already; cancel it as soon as the client goes away.
 
-    Raises `ClientDisconnectedError` then, after `work` has cleaned up.
+    Once `is_whole` says that the whole answer is sent, nothing disturbs what is left of `work`.
+    Raises `ClientDisconnectedError` when it was cancelled, after it has cleaned up.
     """
-    answering = asyncio.ensure_future(work)
-    watching = asyncio.ensure_future(_wait_for_disconnect(receive))
+    # `work` runs in this task: a task of its own for it would cost as much as all else in here.
+    watch = _Watch(asyncio.current_task(), is_whole)
+    watching = asyncio.ensure_future(watch.run(receive))
     try:
-        await asyncio.wait({answering, watching}, return_when=asyncio.FIRST_COMPLETED)
+        await work
+    except asyncio.CancelledError:
+        if watch.took_back():
+            raise ClientDisconnectedError from None
+        raise
     finally:
         watching.cancel()
-        if not answering.done():
-            answering.cancel()
-        # Both are awaited so that nothing of this request outlives it.
-        await asyncio.gather(answering, watching, return_exceptions=True)
-    if answering.cancelled():
-        raise ClientDisconnectedError
-    answering.result()
 
 
-async def _wait_for_disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+class _Watch:
+    """Waits for a client to leave, and cancels the task that answers it."""
+
+    def __init__(self, answering: asyncio.Task[Any] | None, is_whole: Callable[[], bool]) -> None:
+        self._answering = answering
+        self._is_whole = is_whole
+        self._cancelled = False
+
+    async def run(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        if self._answering is not None and not self._is_whole():
+            self._cancelled = True
+            self._answering.cancel()
+
+    def took_back(self) -> bool:
+        """Whether this cancelled the task, and nobody else did; it is not cancelled any more."""
+        cancelled, self._cancelled = self._cancelled, False
+        return cancelled and self._answering is not None and self._answering.uncancel() == 0
 
 
 async def send_whole(send: Send, status: int, headers: Headers, body: bytes) -> None:

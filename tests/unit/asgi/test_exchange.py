@@ -113,6 +113,23 @@ async def test_what_work_raises_is_raised():
         await run_until_disconnect(arriving(), work())
 
 
+async def test_what_is_left_after_the_answer_is_not_disturbed():
+    """Given an answer that is sent whole, when the client leaves, then accounts are settled."""
+    left, settled = asyncio.Event(), asyncio.Event()
+
+    async def receive() -> Message:
+        left.set()
+        return GONE
+
+    async def work() -> None:
+        await left.wait()
+        await asyncio.sleep(0)
+        settled.set()
+
+    await run_until_disconnect(receive, work(), lambda: True)
+    assert settled.is_set()
+
+
 async def test_who_cancels_the_whole_cancels_the_work():
     ended = asyncio.Event()
     begun = asyncio.Event()
