@@ -52,6 +52,8 @@ class Deployment:
         """Unix seconds."""
         self.replicas: list[Replica] = []
         self.calls = 0
+        self.calls_elsewhere = 0
+        """Those of other gateway processes, as they last said."""
         self.last_call = clock()
         """On the clock that was given."""
         self.leaving = False
@@ -80,6 +82,15 @@ class Deployment:
             if replica.capabilities is not None:
                 self._capabilities = replica.capabilities
         return self._capabilities
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since its last call began or ended."""
+        return self._clock() - self.last_call
+
+    def used(self, idle_s: float) -> None:
+        """Another process had a call on it `idle_s` seconds ago."""
+        self.last_call = max(self.last_call, self._clock() - idle_s)
 
     def learn(self, capabilities: Capabilities) -> None:
         """What its model can do, from somebody who has seen it run."""

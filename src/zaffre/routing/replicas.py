@@ -22,6 +22,8 @@ class Replica:
         self.capabilities: Capabilities | None = None
         """What it said at its last start."""
         self.calls = 0
+        self.calls_elsewhere = 0
+        """Those of other gateway processes, as they last said."""
         self.restarts = 0
         self.tokens = 0
         """Completion tokens, or embedded ones, since it began."""

@@ -207,6 +207,11 @@ class AdminRoutes:
     async def _replicas(self, _names: Names, _request: Request, _body: bytes) -> object:
         return Replicas(await self._platform.replicas())
 
+    async def replicas(self, request: Request, _body: bytes, send: Send) -> None:
+        """Answer with all replicas; this route has a second path, outside /admin."""
+        content = codec.encode(Replicas(await self._platform.replicas()))
+        await send_whole(send, 200, [JSON, *request.answer_headers()], content)
+
     async def _credentials(self, names: Names, request: Request, _body: bytes) -> object:
         endpoint = self._platform.endpoint(names[0])
         found = await self._platform.credentials.of_endpoint(endpoint, request.principal)

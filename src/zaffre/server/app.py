@@ -35,6 +35,7 @@ from zaffre.server.access_log import AccessLog, line_of
 from zaffre.server.admin import ADMIN, AdminRoutes
 from zaffre.server.cors import Cors
 from zaffre.server.dialects.common import ErrorStyle
+from zaffre.server.forwarding import ForwardedPlatform
 from zaffre.server.openapi import make_document
 from zaffre.server.request import Request, read_request
 from zaffre.server.routes import Handler, Routes
@@ -82,20 +83,19 @@ class GatewayApp:
         self,
         gateway: Gateway,
         door: Doorkeeper,
-        platform: Platform,
+        platform: Platform | ForwardedPlatform,
         options: Options,
         access_log: AccessLog | None = None,
     ) -> None:
         self._gateway = gateway
         self._door = door
-        self._platform = platform
         self._options = options
         self._access_log = access_log
         self._cors = Cors(options.cors_origins)
         self._routes = Routes(gateway, strict_versions=options.strict_versions)
-        self._admin = AdminRoutes(platform)
+        self._admin = platform if isinstance(platform, ForwardedPlatform) else AdminRoutes(platform)
         self._own = {
-            "/health/replicas": OwnRoute("admin", self._replicas),
+            "/health/replicas": OwnRoute("admin", self._admin.replicas),
             "/openapi.json": OwnRoute(None, self._openapi),
         }
 
@@ -192,10 +192,6 @@ class GatewayApp:
 
     async def _health(self, request: Request, _body: bytes, send: Send) -> None:
         await send_whole(send, 200, [JSON, *request.answer_headers()], b'{"status":"ok"}')
-
-    async def _replicas(self, request: Request, _body: bytes, send: Send) -> None:
-        body = codec.encode({"replicas": await self._platform.replicas()})
-        await send_whole(send, 200, [JSON, *request.answer_headers()], body)
 
     async def _openapi(self, request: Request, _body: bytes, send: Send) -> None:
         listed = self._gateway.listed(request.context(""), request.endpoint)

@@ -69,6 +69,11 @@ class Running:
         """Whether it has replicas, up or coming."""
         return bool(self.runs)
 
+    @property
+    def busy(self) -> bool:
+        """Whether any process has a call on it."""
+        return bool(self.deployment.calls or self.deployment.calls_elsewhere)
+
     def id_of(self, replica: Replica) -> str:
         """Tells a replica of it from all others, whatever they are called."""
         return f"{self.id}/{replica.name}"
@@ -306,7 +311,7 @@ class Fleet:
 
     def _publish(self) -> None:
         """Hand out a new table."""
-        found = {key: running.deployment for key, running in self._running.items()}
+        found = {running.plan.key: running.deployment for running in self.running()}
         self._on_table(make_table(self._plan, found))
         self._note()
 
@@ -382,7 +387,7 @@ class Fleet:
                 running
                 for running in self._running.values()
                 if running.loaded
-                and self._calls(running) == 0
+                and not running.busy
                 and running not in (wanted, beside)
                 and not running.plan.upstreams
             ]
@@ -418,9 +423,6 @@ class Fleet:
 
     async def _released(self, holdings: Collection[str]) -> None:
         await self._others.released(holdings, self.version)
-
-    def _calls(self, running: Running) -> int:
-        return running.deployment.calls + self._others.calls(running.id)
 
     async def _retire(self, running: Running) -> None:
         """End a deployment that no new call can reach, when the last call has left it."""
@@ -462,7 +464,7 @@ class Fleet:
                     idle_s is not None
                     and running.loaded
                     and deployment.state == "ready"
-                    and self._calls(running) == 0
+                    and not running.busy
                     and now - deployment.last_call > idle_s
                 ):
                     log.info("unloading %s: idle for %g s", deployment.full_name, idle_s)

@@ -8,9 +8,6 @@ class Others(Protocol):
     """Gateway processes that call what the fleet runs. A holding is a deployment's or a replica's
     id (`Running.id`, `Running.id_of`)."""
 
-    def calls(self, holding: str) -> int:
-        """Calls of theirs, as they last said."""
-
     async def released(self, holdings: Collection[str], version: int) -> None:
         """Wait until all have seen the fleet's `version` and none has a call on `holdings`.
 
@@ -20,10 +17,6 @@ class Others(Protocol):
 
 class Alone:
     """There are no others."""
-
-    def calls(self, _holding: str) -> int:
-        """None."""
-        return 0
 
     async def released(self, _holdings: Collection[str], _version: int) -> None:
         """At once."""

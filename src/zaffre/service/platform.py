@@ -296,7 +296,7 @@ async def _replica_status(running: Running, replica: Replica, memory: int) -> Re
         pid=replica.pid,
         active=health.active,
         waiting=health.waiting,
-        calls=replica.calls,
+        calls=replica.calls + replica.calls_elsewhere,
         restarts=replica.restarts,
         memory_mib=memory // MIB,
         tokens=replica.tokens,

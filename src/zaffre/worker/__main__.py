@@ -5,14 +5,13 @@ is told to stop, its parent is gone, or the engine has given up, which it says a
 """
 
 import asyncio
-import ctypes
 import logging
 import os
 import resource
-import signal
 import sys
 from contextlib import suppress
 
+from zaffre.asgi.orphans import die_with_parent, keep_output
 from zaffre.asgi.serving import HttpServer, event_loop, server_config
 from zaffre.core.engine import Engine, MortalEngine, WorkerReport, WorkerSpec
 from zaffre.core.errors import ZaffreError
@@ -24,35 +23,20 @@ DRAIN_S = 10
 """How long requests in flight may take to end after a stop."""
 KEEP_ALIVE_S = 3600
 """The gateway's connections are its own and stay open between requests."""
-_PR_SET_PDEATHSIG = 1
 log = logging.getLogger("zaffre.worker")
 
 
 def main() -> None:
     """Run one worker to its end."""
-    report_fd = _take_over_output()
+    report_fd = keep_output()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     spec = codec.decode(sys.stdin.buffer.readline(), WorkerSpec)
-    _die_with_parent(spec.parent_pid)
+    die_with_parent(spec.parent_pid)
     if spec.memory_limit_bytes is not None:
         resource.setrlimit(resource.RLIMIT_AS, (spec.memory_limit_bytes, spec.memory_limit_bytes))
     with asyncio.Runner(loop_factory=event_loop) as runner:
         runner.run(_serve(spec, report_fd))
-
-
-def _take_over_output() -> int:
-    """Keep standard output for the report alone: native libraries print where they like."""
-    report_fd = os.dup(1)
-    os.dup2(2, 1)
-    return report_fd
-
-
-def _die_with_parent(parent_pid: int) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent_pid:  # it died before the line above
-        sys.exit("The gateway is gone.")
 
 
 async def _serve(spec: WorkerSpec, report_fd: int) -> None:
