@@ -189,14 +189,17 @@ class World:
         return Reply(sent[0]["status"], shown, b"".join(m["body"] for m in sent[1:]))
 
 
-def make_world(door: Doorkeeper, models: Sequence[Model] = MODELS) -> World:
-    """An application with these models behind `door`; endpoints without any are not there."""
+def make_world(
+    door: Doorkeeper, models: Sequence[Model] = MODELS, empty: str | None = None
+) -> World:
+    """An application with these models behind `door`. Endpoints without any are not there, but for
+    the one called `empty`."""
     reached: list[Model] = []
     deployments = {model: _deployment(model, reached) for model in models}
     endpoints = [
         Endpoint(plan, {m.name: d for m, d in deployments.items() if m.endpoint == plan.name})
         for plan in ENDPOINTS
-        if any(model.endpoint == plan.name for model in models)
+        if plan.name == empty or any(model.endpoint == plan.name for model in models)
     ]
     root = [d for model, d in deployments.items() if model.endpoint is None]
     defaults: dict[Operation, str] = {"chat": "qecho", "embed": "qelm"}
