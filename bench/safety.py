@@ -32,7 +32,7 @@ from zaffre.upstream.client import UpstreamClient
 
 ROOT = Path(__file__).parents[1]
 MODEL = "all-minilm-l6-v2"
-SENTENCE = "The committee of the library meets on Tuesday to talk about the new reading room. "
+SENTENCE_WORDS = 15
 PROMPT_WORDS = (15, 150, 1500)
 ROUNDS = 15
 ANSWER_TOKENS = 200
@@ -68,17 +68,24 @@ async def worker() -> AsyncIterator[UpstreamClient]:
         sockets.remove()
 
 
+def text(words: int, salt: int) -> str:
+    """So many words in sentences of which no two are the same, here or with another salt."""
+    return " ".join(
+        f"Committee {number} of library {salt} meets on Tuesday to talk about its new reading room."
+        for number in range(words // SENTENCE_WORDS + 1)
+    )
+
+
 def prompt(words: int, salt: int) -> ChatCall:
-    """A prompt of about so many words that no other round has."""
-    text = SENTENCE * (words // 15)
-    return ChatCall((UserMessage((TextPart(f"{text}Number {salt}."),)),))
+    """A prompt of about so many words."""
+    return ChatCall((UserMessage((TextPart(text(words, salt)),)),))
 
 
 async def answer(salt: int) -> Deltas:
-    """An answer of `ANSWER_TOKENS` words at `TOKENS_PER_S`."""
-    words = (SENTENCE * (ANSWER_TOKENS // 15 + 1)).split(" ")[:ANSWER_TOKENS]
-    for word in [*words[:-1], str(salt)]:
-        await asyncio.sleep(1 / TOKENS_PER_S)
+    """An answer of `ANSWER_TOKENS` words at `TOKENS_PER_S`, whether or not somebody reads them."""
+    began = time.perf_counter()
+    for number, word in enumerate(text(ANSWER_TOKENS, salt).split(" ")[:ANSWER_TOKENS], 1):
+        await asyncio.sleep(max(0, began + number / TOKENS_PER_S - time.perf_counter()))
         yield TextDelta(f"{word} ")
     yield Finish("stop")
     yield Usage(1, ANSWER_TOKENS)

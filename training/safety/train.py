@@ -164,7 +164,7 @@ def _rows(verdicts: dict[Sentence, Verdict]) -> dict[str, Counts]:
         for sentence, found in verdicts.items()
         if "jailbreak" in sentence.labels
     )
-    return rows
+    return {label: counts for label, counts in rows.items() if any(counts.values())}
 
 
 def _counts(pairs: Iterable[tuple[bool, bool]]) -> Counts:
