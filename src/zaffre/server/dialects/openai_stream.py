@@ -1,6 +1,6 @@
 """Streams of the OpenAI family: chunks, and a usage chunk when it was asked for."""
 
-import secrets
+import os
 import string
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -24,12 +24,15 @@ from zaffre.wire import codec, sse
 from zaffre.wire.chat import AnswerDelta, ChatChunk, ChunkChoice, LogprobsBody
 from zaffre.wire.usage import UsageBody
 
-_LETTERS = string.ascii_letters + string.digits
+_LETTERS = (string.ascii_letters + string.digits).encode()
+# One draw for the whole id: 29 of them, each without a bias, cost a tenth of a request's time. The
+# first few letters come up a little more often, which tells nobody anything.
+_LETTER_OF_BYTE = bytes(_LETTERS[byte % len(_LETTERS)] for byte in range(256))
 
 
 def new_id(prefix: str) -> str:
     """An id as OpenAI makes them: `prefix` and 29 letters and digits."""
-    return prefix + "".join(secrets.choice(_LETTERS) for _ in range(29))
+    return prefix + os.urandom(29).translate(_LETTER_OF_BYTE).decode()
 
 
 class StreamHead(Struct, frozen=True):
