@@ -2,7 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from zaffre.auth.assembly import make_chain
 from zaffre.auth.keystore import ConfiguredKey
 from zaffre.auth.opening import anybody
 from zaffre.config.declarations import Declared, read_files
+from zaffre.config.gathering import StartValues
 from zaffre.config.settings import ConfigurationError, Settings
 from zaffre.config.state import PlanStore, SavedPlan
 from zaffre.core.calls import OPERATIONS, ChatCall, EmbedCall
@@ -39,6 +42,9 @@ from zaffre.service.gateway import Gateway
 from zaffre.service.platform import Platform
 from zaffre.service.runs import MIB, Bounds, Placement
 from zaffre.service.screening import Screening, ask_embedding, ask_judge, policy_of
+from zaffre.service.siblings.channel import Channel
+from zaffre.service.siblings.following import FollowedFleet
+from zaffre.service.siblings.leading import Leader, Siblings
 from zaffre.service.upstreams import UpstreamRun, upstream_placement
 
 PATH_PREFIX = "path:"
@@ -96,23 +102,40 @@ class Given(Struct, frozen=True):
     """From flags and the configuration."""
 
 
-class RunningGateway:
-    """A gateway with all its parts. Make it inside the event loop that serves it.
+class SiblingGiven(Struct, frozen=True, kw_only=True):
+    """What a sibling process is told, once, on its standard input."""
 
-    What is changed while it runs is kept in the store's home. Raises `ZaffreError` for anything
-    that cannot be used.
-    """
+    name: str
+    """Of this life of it."""
+    settings: Settings
+    home: str
+    start: StartValues
+    keys: tuple[ConfiguredKey, ...]
+    listener_fd: int
+    """The listening socket, inherited."""
+    control: str
+    """Path of the Unix socket on which the first process answers siblings."""
+    secret: str
+    """What that process wants to see."""
+    parent_pid: int
+    """The sibling ends when this process does."""
 
-    def __init__(self, given: Given) -> None:
-        settings, store = given.settings, given.store
-        self._given = given
-        self._state = PlanStore(store.home)
-        self._said = given.declared.said
+
+class Front(ABC):
+    """What every gateway process on a port has: who may call, what is counted, how calls run."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: ModelStore,
+        start: StartValues,
+        keys: Sequence[ConfiguredKey],
+    ) -> None:
         self._media = _media_fetcher(settings)
         self.door = make_chain(
             store.home,
-            configured=given.keys,
-            issuers=given.declared.start.auth.issuers,
+            configured=keys,
+            issuers=start.auth.issuers,
             anybody=anybody(settings.text("host"), settings.text("allow_no_key")),
         )
         self._ledger = open_ledger(
@@ -120,11 +143,13 @@ class RunningGateway:
             settings.optional_text("ledger_url"),
             retention_days=settings.whole("ledger_retention_days") or None,
         )
-        self._quota = open_quota(
-            settings.optional_text("quota_url") or f"sqlite:{store.home / QUOTA_FILE}"
+        self._quota = open_quota(_quota_url(settings, store.home))
+        self._filters = FilterModels(
+            start.content_safety,
+            store,
+            self,
+            root_policy=settings.text("content_safety"),
         )
-        self.fleet = Fleet(_bounds(settings), upstream_run=UpstreamRun, on_table=self._use_table)
-        self._filters = FilterModels(given.declared.start.content_safety, store, self)
         self._screening = Screening(self._filters.screens(), settings.text("content_safety"))
         self.gateway = Gateway(
             Table(),
@@ -133,6 +158,52 @@ class RunningGateway:
             quota=self._quota,
             screening=self._screening,
         )
+
+    @abstractmethod
+    async def own_deployment(self) -> Deployment:
+        """The deployment of the server's own that content safety asks for vectors."""
+
+    def _use_table(self, table: Table) -> None:
+        self.gateway.table = table
+
+    def _open(self) -> None:
+        self._uses = asyncio.get_running_loop().create_task(self.door.keep_uses())
+
+    async def _end_copies(self) -> None:
+        self._uses.cancel()
+        await self.gateway.aclose()
+
+    async def _let_go(self) -> None:
+        await self._filters.aclose()
+        await self._quota.aclose()
+        await self._ledger.aclose()
+        await self.door.aclose()
+        if self._media is not None:
+            self._media.close()
+
+
+class RunningGateway(Front):
+    """A gateway with all its parts. Make it inside the event loop that serves it.
+
+    What is changed while it runs is kept in the store's home. Raises `ZaffreError` for anything
+    that cannot be used.
+    """
+
+    def __init__(self, given: Given) -> None:
+        settings, store = given.settings, given.store
+        super().__init__(settings, store, given.declared.start, given.keys)
+        self._given = given
+        self._state = PlanStore(store.home)
+        self._said = given.declared.said
+        siblings = Siblings()
+        gateways = settings.whole("gateways")
+        self.fleet = Fleet(
+            _bounds(settings),
+            upstream_run=partial(UpstreamRun, gateways=gateways),
+            on_table=self._use_table,
+            others=None if gateways == 1 else siblings,
+        )
+        self.leader = Leader(self.fleet, siblings)
         self.platform = Platform(
             self.fleet,
             lambda plan: locate(plan, store),
@@ -147,7 +218,7 @@ class RunningGateway:
         """Start all workers; returns at once."""
         self.fleet.start()
         self.platform.begin(self._given.declared.plan, placements)
-        self._uses = asyncio.get_running_loop().create_task(self.door.keep_uses())
+        self._open()
 
     async def all_ready(self, tell: Callable[[Deployment], None]) -> None:
         """Wait until every deployment serves or has failed once, telling of each."""
@@ -162,20 +233,25 @@ class RunningGateway:
 
     async def aclose(self) -> None:
         """Drain and end all workers, close all connections, remove the sockets."""
-        self._uses.cancel()
-        await self.gateway.aclose()
+        await self._end_copies()
         await self.fleet.aclose()
-        await self._filters.aclose()
-        await self._quota.aclose()
-        await self._ledger.aclose()
-        await self.door.aclose()
-        if self._media is not None:
-            self._media.close()
+        await self._let_go()
 
-    @property
-    def root_policy(self) -> str:
-        """The content safety policy of calls outside endpoints."""
-        return self._given.settings.text("content_safety")
+    async def own_deployment(self) -> Deployment:
+        """See `Front`. It is loaded at its first use."""
+        return self.find_own()
+
+    def find_own(self) -> Deployment:
+        """The deployment of the server's own, made at the first asking.
+
+        Raises `ZaffreError` when its model is not there.
+        """
+        name = self._given.declared.start.content_safety.embedding
+        running = self.fleet.find(OWN, name)
+        if running is not None:
+            return running.deployment
+        plan = DeploymentPlan(name=name, model=name, serving=ServingOptions(loading="first_use"))
+        return self.fleet.add_own(plan, locate(plan, self._given.store))
 
     def _keep(self, plan: Plan) -> None:
         self._state.save(SavedPlan(plan, self._said))
@@ -194,17 +270,50 @@ class RunningGateway:
         prices = await asyncio.to_thread(find_prices, self._given.store)
         return await self._ledger.usage(query, prices)
 
-    def _use_table(self, table: Table) -> None:
-        self.gateway.table = table
+
+class SiblingGateway(Front):
+    """A gateway that calls what the first process on its port runs.
+
+    Make it inside the event loop that serves it. Raises `ZaffreError` for anything that cannot be
+    used.
+    """
+
+    def __init__(self, given: SiblingGiven) -> None:
+        store = ModelStore(Path(given.home))
+        super().__init__(given.settings, store, given.start, given.keys)
+        self.first = Channel(given.control, given.secret, given.name)
+        self.fleet = FollowedFleet(
+            self.first,
+            upstream_run=partial(UpstreamRun, gateways=given.settings.whole("gateways")),
+            on_table=self._use_table,
+        )
+
+    async def start(self) -> None:
+        """Take over what runs; returns when requests can be answered. Raises `ZaffreError`."""
+        self._open()
+        await self.fleet.start()
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._end_copies()
+        await self.fleet.aclose()
+        await self._let_go()
+        await self.first.aclose()
+
+    async def own_deployment(self) -> Deployment:
+        """See `Front`. It is made by the first process."""
+        return await self.fleet.own_deployment()
 
 
 class FilterModels:
     """The deployments and servers that content safety's filters ask."""
 
-    def __init__(self, section: ContentSafety, store: ModelStore, running: RunningGateway) -> None:
-        self._section, self._store, self._running = section, store, running
+    def __init__(
+        self, section: ContentSafety, store: ModelStore, front: Front, *, root_policy: str
+    ) -> None:
+        self._section, self._store, self._front = section, store, front
+        self._root_policy = root_policy
         self._post = None if section.remote is None else HttpPost(*_remote(section.remote))
-        self._own: Deployment | None = None
 
     def screens(self) -> Screens:
         """The screens over them. Raises `ConfigurationError`."""
@@ -218,7 +327,7 @@ class FilterModels:
     def check(self, plan: Plan) -> None:
         """Raises `ConfigurationError` when a policy in use asks a model that is not there."""
         policies = {policy_of(endpoint) for endpoint in plan.endpoints}
-        policies.add(self._running.root_policy)
+        policies.add(self._root_policy)
         known = {"default": Policy(), **self._section.policies}
         filters = {f for name in policies if name in known for f in known[name].filters}
         names = {d.name.lower() for d in plan.deployments if d.endpoint is None}
@@ -244,24 +353,19 @@ class FilterModels:
         return True
 
     async def _embed(self, call: EmbedCall) -> Embeddings:
-        return await ask_embedding(self._embedding(), call)
+        return await ask_embedding(await self._embedding(), call)
 
-    def _embedding(self) -> Deployment:
-        """The deployment of that name, or one of our own, loaded at its first use."""
+    async def _embedding(self) -> Deployment:
+        """The deployment of that name, or one of the server's own."""
         name = self._section.embedding
-        for deployment in self._running.gateway.table.deployments():
+        for deployment in self._front.gateway.table.deployments():
             if deployment.plan.endpoint is None and deployment.name.lower() == name.lower():
                 return deployment
-        if self._own is None:
-            plan = DeploymentPlan(
-                name=name, model=name, serving=ServingOptions(loading="first_use")
-            )
-            self._own = self._running.fleet.add_own(plan, locate(plan, self._store))
-        return self._own
+        return await self._front.own_deployment()
 
     def _ask(self, call: ChatCall) -> Deltas:
         selector = Selector(deployment=self._section.judge)
-        route = self._running.gateway.table.resolve(selector, "chat", Draw(0, 0))
+        route = self._front.gateway.table.resolve(selector, "chat", Draw(0, 0))
         return ask_judge(route.deployment, call)
 
 
@@ -281,8 +385,20 @@ def _remote(remote: RemoteFilterSettings) -> tuple[str, str]:
     return remote.url, key
 
 
+def _quota_url(settings: Settings, home: Path) -> str:
+    """Where quotas are counted. Raises `ConfigurationError` when siblings could not see it."""
+    url = settings.optional_text("quota_url") or f"sqlite:{home / QUOTA_FILE}"
+    if settings.whole("gateways") > 1 and url.startswith("memory:"):
+        raise ConfigurationError(
+            "quota_url: memory: is one process's own, and gateways is more than 1. Leave it out, or"
+            " use sqlite:PATH."
+        )
+    return url
+
+
 def _bounds(settings: Settings) -> Bounds:
     return Bounds(
+        gateways=settings.whole("gateways"),
         slots=settings.whole("slots"),
         threads=settings.whole("threads") or _spare_threads(),
         max_waiting=settings.whole("max_waiting"),

@@ -13,11 +13,13 @@ from typing import Annotated
 import typer
 
 from zaffre import __version__
-from zaffre.asgi.serving import HttpServer, event_loop, server_config
+from zaffre.asgi.serving import event_loop
 from zaffre.auth.declared_keys import read_keys
 from zaffre.auth.keybook import FIRST_KEY
 from zaffre.auth.keystore import ConfiguredKey, KeyStore
 from zaffre.boot import ECHO_MODEL, PATH_PREFIX, Given, RunningGateway, locate, starter_plan
+from zaffre.cli.answering import make_app, make_config, open_access_log, set_up_log
+from zaffre.cli.gateways import FirstServer, OtherGateways
 from zaffre.cli.models import pull_with_progress
 from zaffre.config.declarations import read_files
 from zaffre.config.settings import ConfigurationError, Settings, Value, load_settings
@@ -27,22 +29,17 @@ from zaffre.core.plan import Plan
 from zaffre.registry.resolve import NeedsPull, resolve
 from zaffre.registry.store import ModelStore, default_home
 from zaffre.routing.deployments import Deployment
-from zaffre.server.access_log import AccessLog
-from zaffre.server.app import GatewayApp, Options
 from zaffre.service.fleet import Key
-from zaffre.service.runs import MIB, Placement
+from zaffre.service.runs import Placement
 
-DRAIN_S = 10
-"""How long requests in flight may take to end after a stop."""
 log = logging.getLogger("zaffre.serve")
 NO_FILES = (ECHO_MODEL,)
-KEEP_ALIVE_S = 75
-"""As long as common proxies keep theirs, so that they close first."""
 
 
 def serve(  # noqa: PLR0913, PLR0917 - one parameter per flag
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    gateways: Annotated[int | None, typer.Option(help="Processes that answer on the port.")] = None,
     key: Annotated[str | None, typer.Option(help="The API key to accept.")] = None,
     file: Annotated[
         list[Path] | None,
@@ -60,19 +57,14 @@ def serve(  # noqa: PLR0913, PLR0917 - one parameter per flag
     flags: dict[str, Value] = {
         "host": host,
         "port": port,
+        "gateways": gateways,
         "key": key,
         "tls_cert": tls_cert,
         "tls_key": tls_key,
         "log_level": log_level,
     }
     settings = load_settings(flags, os.environ, declared.start.settings)
-    logging.basicConfig(
-        level=settings.text("log_level").upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    server_log = logging.getLogger("uvicorn.error")
-    server_log.setLevel(logging.WARNING)
-    server_log.addFilter(_expected_cut)
+    set_up_log(settings)
     _check_tls(settings)
     for warning in declared.warnings:
         log.warning("%s", warning)
@@ -101,19 +93,9 @@ async def _run(
 ) -> None:
     settings = given.settings
     running = RunningGateway(given)
-    place = settings.optional_text("access_log")
-    access_log = None if place is None else AccessLog(place)
-    app = GatewayApp(
-        running.gateway,
-        running.door,
-        running.platform,
-        Options(
-            max_body_bytes=settings.whole("max_body_mib") * MIB,
-            strict_versions=settings.text("api_version") == "strict",
-            cors_origins=tuple(o.strip() for o in settings.text("cors_origins").split(",") if o),
-        ),
-        access_log,
-    )
+    access_log = open_access_log(settings)
+    app = make_app(settings, running.gateway, running.door, running.platform, access_log)
+    others = OtherGateways(given, running, app, listener)
     tasks: list[asyncio.Task[None]] = []
 
     def on_listening(port: int) -> None:
@@ -123,19 +105,10 @@ async def _run(
         for deployment in running.fleet.running():
             where, name = deployment.placement, deployment.deployment.full_name
             print(f"  loading {name} on {where.engine}: {where.reason}", flush=True)
-        tasks.append(asyncio.ensure_future(_greet(running, settings, url, shown_key)))
+        others.start()
+        tasks.append(asyncio.ensure_future(_greet(running, others, settings, url, shown_key)))
 
-    server = HttpServer(
-        server_config(
-            app,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=DRAIN_S,
-            limit_concurrency=settings.whole("max_connections"),
-            ssl_certfile=settings.optional_text("tls_cert"),
-            ssl_keyfile=settings.optional_text("tls_key"),
-        ),
-        on_listening,
-    )
+    server = FirstServer(make_config(settings, app), on_listening, others)
     running.start(placements)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, lambda: tasks.append(loop.create_task(_reload(running))))
@@ -144,6 +117,7 @@ async def _run(
     finally:
         for task in tasks:
             task.cancel()
+        await others.aclose()
         await running.aclose()
         if access_log is not None:
             await access_log.aclose()
@@ -158,7 +132,13 @@ async def _reload(running: RunningGateway) -> None:
         log.error("nothing was changed: %s", error.message)
 
 
-async def _greet(running: RunningGateway, settings: Settings, url: str, key: str | None) -> None:
+async def _greet(
+    running: RunningGateway,
+    others: OtherGateways,
+    settings: Settings,
+    url: str,
+    key: str | None,
+) -> None:
     """Say what came up, and what to type next."""
 
     def tell(deployment: Deployment) -> None:
@@ -167,6 +147,7 @@ async def _greet(running: RunningGateway, settings: Settings, url: str, key: str
         )
 
     await running.all_ready(tell)
+    await others.tried()
     print(_key_text(settings, key), flush=True)
     every = [running.deployment for running in running.fleet.running()]
     chat = next((d for d in every if "chat" in d.card.operations), None)
@@ -256,8 +237,3 @@ def _reachable(host: str) -> str:
     if host in ("0.0.0.0", "::"):  # noqa: S104 - not bound here, only named
         return "127.0.0.1"
     return f"[{host}]" if ":" in host else host
-
-
-def _expected_cut(record: logging.LogRecord) -> bool:
-    """Our way to cut off a broken stream is one that uvicorn reports as an application's bug."""
-    return "ASGI callable returned without completing response" not in record.getMessage()

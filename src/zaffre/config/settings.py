@@ -79,7 +79,21 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("media_max_mib", int, 10, "Largest file that is fetched, in MiB.", minimum=1),
     Setting("media_timeout_s", float, 10.0, "Longest time for a fetch, in seconds.", minimum=0.1),
-    Setting("max_connections", int, 2048, "Connections at a time; more get 503.", minimum=1),
+    Setting(
+        "gateways",
+        int,
+        1,
+        "Processes that answer on the port, sharing models, keys, quotas and ledger.",
+        minimum=1,
+        maximum=64,
+    ),
+    Setting(
+        "max_connections",
+        int,
+        2048,
+        "Connections at a time, for each of `gateways`; more get 503.",
+        minimum=1,
+    ),
     Setting("slots", int, 16, "Requests that a model works on at the same time.", minimum=1),
     Setting("max_waiting", int, 256, "Requests per model that may wait; more get 429.", minimum=0),
     Setting(

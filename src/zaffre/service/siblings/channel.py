@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 
 import aiohttp
 from msgspec import Struct
-from yarl import URL
 
 from zaffre.core.errors import ModelUnavailable, ZaffreError
 from zaffre.service.siblings.shapes import (
@@ -82,7 +81,7 @@ class Channel:
         try:
             async with self._session.request(
                 method,
-                URL(HOST + target, encoded=True),
+                HOST + target,
                 headers=passed,
                 data=body,
                 allow_redirects=False,
