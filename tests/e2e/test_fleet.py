@@ -205,7 +205,7 @@ def test_a_host_name_is_its_endpoint(shop: Shop):
     status, _, headers = shop.chat("hi", path="", Host=f"shop.localhost:{shop.server.port}")
     assert (status, headers["azureml-model-group"]) == (200, "shop")
     _, conflict, _ = shop.chat("hi", path="/endpoints/other", Host="shop.localhost")
-    assert "the path another" in conflict["message"]
+    assert "the path names another" in conflict["message"]
 
 
 def test_a_mirror_sees_a_copy_and_the_caller_does_not_notice(shop: Shop):

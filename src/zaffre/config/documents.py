@@ -5,6 +5,7 @@ and mappings, a key is there once, and aliases cannot unfold into more than a sm
 values.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar, cast
@@ -25,6 +26,8 @@ MAX_DEPTH = 32
 _YAML = "tag:yaml.org,2002:"
 _PLAIN = {f"{_YAML}{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map")}
 _MERGE = f"{_YAML}merge"
+_NOT_RESOLVED = (f"{_YAML}timestamp", f"{_YAML}bool")
+_BOOLEAN = re.compile("(?:true|True|TRUE|false|False|FALSE)$")
 _T = TypeVar("_T")
 
 
@@ -143,10 +146,10 @@ def plain_documents(
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without dates and without everything that JSON lacks."""
+    """YAML without dates and all else that JSON lacks; `off` is a word, as in YAML 1.2."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own way
-        first: [(tag, pattern) for tag, pattern in rules if tag != f"{_YAML}timestamp"]
+        first: [(tag, pattern) for tag, pattern in rules if tag not in _NOT_RESOLVED]
         for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
     yaml_constructors = {  # noqa: RUF012
@@ -154,6 +157,9 @@ class _Loader(yaml.SafeLoader):
         for tag, build in yaml.SafeLoader.yaml_constructors.items()
         if tag is None or tag in _PLAIN
     }
+
+
+_Loader.add_implicit_resolver(f"{_YAML}bool", _BOOLEAN, list("tTfF"))
 
 
 def _documents(text: str, file: str, base: Path | None) -> Iterator[Document]:

@@ -48,6 +48,8 @@ class Account:
         self.tokens = 0
         """Pieces of the answer so far: a lower bound of its tokens until there is `usage`."""
         self.finish = ""
+        self.screened = False
+        """Whether a content safety policy applies, for the answer's headers."""
         self.rates: RateLimits | None = None
         """What is left of the caller's limits, for the answer's headers."""
 

@@ -273,8 +273,13 @@ class _Answer:
         return self._bytes
 
     def _further_headers(self) -> list[tuple[bytes, bytes]]:
-        left = self._request.account.rates
-        return self._common if left is None else [*self._common, *rates(left)]
+        account = self._request.account
+        headers = list(self._common)
+        if account.rates is not None:
+            headers += rates(account.rates)
+        if account.screened:
+            headers.append((b"x-ms-rai-invoked", b"true"))
+        return headers
 
     async def _close_refused(self, status: int, size: int) -> None:
         try:

@@ -61,7 +61,9 @@ class Running:
     @property
     def need_bytes(self) -> int:
         """What all its replicas hold, or would."""
-        one = self.measured_bytes or estimate_bytes(self.plan, self.placement)
+        one = estimate_bytes(self.plan, self.placement)
+        if not declares_memory(self.plan):
+            one = self.measured_bytes or one
         return one * self.plan.serving.instances
 
     @property

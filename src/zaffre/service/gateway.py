@@ -116,85 +116,64 @@ class Gateway:
     ) -> AsyncIterator[Generation]:
         """Run `call` on `route`; leaving the context stops the generation and frees its slot."""
         account, report = context.account, ScreenReport()
+        screen = None if self._screening is None else self._screening.of(route)
+        account.screened = screen is not None
         async with self._accounted(context, route, call):
-            screen = None if self._screening is None else self._screening.of(route)
-            answer = self._answer(route, call, stream=context.stream)
-            if screen is not None:
-                await screen.check_prompt(call, report)
-                answer = screen.watch(answer, report)
-            async with aclosing(answer), aclosing(account.counted(answer)) as deltas:
-                yield Generation(deltas, report)
+            with route.deployment.admitted(), _told_as(route):
+                call = await self._prepared(route, call)
+                if screen is not None:
+                    await screen.check_prompt(call, report)
+                self._mirror(context, route, call)
+                answer = _answer(route.deployment, call, stream=context.stream)
+                if screen is not None:
+                    answer = screen.watch(answer, report)
+                async with aclosing(answer), aclosing(account.counted(answer)) as deltas:
+                    yield Generation(deltas, report)
 
     async def embed(
         self, context: Context, route: Route, call: EmbedCall | ImageEmbedCall
     ) -> Embeddings:
         """The vectors of `call` on `route`."""
         async with self._accounted(context, route, call):
-            vectors = await self._vectors(route, call)
-            context.account.usage = vectors.usage
-            return vectors
+            with route.deployment.admitted(), _told_as(route):
+                self._mirror(context, route, call)
+                vectors = await _vectors(route.deployment, call)
+                context.account.usage = vectors.usage
+                return vectors
 
     @asynccontextmanager
     async def _accounted(self, context: Context, route: Route, call: Call) -> AsyncIterator[None]:
         """What `call` uses, in the ledger and against all quotas."""
         account = context.account
         account.begin(**_facts(context, route, call))
-        if self._quota is None:
-            self._mirror(context, route, call)
+        scopes = _scopes(context.principal, route)
+        if self._quota is None or not scopes:
             yield
             return
         try:
-            scopes = _scopes(context.principal, route)
-            reservation = await self._quota.reserve(
-                scopes, estimate_tokens(call, ASSUMED_ANSWER_TOKENS)
-            )
+            most = estimate_tokens(call, ASSUMED_ANSWER_TOKENS)
+            reservation = await self._quota.reserve(scopes, most)
         except QuotaExceeded as refused:
             account.rates = refused.rates
             raise
         account.rates = reservation.rates
         try:
-            self._mirror(context, route, call)
             yield
         finally:
             await reservation.settle(account.charged_tokens)
+
+    async def _prepared(self, route: Route, call: GenerationCall) -> GenerationCall:
+        """`call` as the model gets it: held against what it can do, and with what it points to."""
+        await route.deployment.ready_replica()
+        check(call, _capabilities(route.deployment))
+        call = _with_recommended(call, route.deployment.card)
+        return await with_media(call, self._media) if isinstance(call, ChatCall) else call
 
     async def aclose(self) -> None:
         """End the copies that are still on their way."""
         for task in self._mirrored:
             task.cancel()
         await asyncio.gather(*self._mirrored, return_exceptions=True)
-
-    async def _answer(self, route: Route, call: GenerationCall, *, stream: bool) -> Deltas:
-        deployment = route.deployment
-        affinity = _affinity(deployment, call)
-        with deployment.admitted(), _told_as(route):
-            await deployment.ready_replica(affinity)
-            check(call, _capabilities(deployment))
-            call = _with_recommended(call, deployment.card)
-            if isinstance(call, ChatCall):
-                call = await with_media(call, self._media)
-            replica, client = await deployment.ready_replica(affinity)
-            try:
-                async with aclosing(_run(replica, client, call, stream=stream)) as deltas:
-                    async for delta in deltas:
-                        yield delta
-                return
-            except ModelUnreachable:  # nothing has reached it, so nothing is done twice
-                replica, client = await deployment.successor(client, affinity)
-            async with aclosing(_run(replica, client, call, stream=stream)) as deltas:
-                async for delta in deltas:
-                    yield delta
-
-    async def _vectors(self, route: Route, call: EmbedCall | ImageEmbedCall) -> Embeddings:
-        deployment = route.deployment
-        with deployment.admitted(), _told_as(route):
-            replica, client = await deployment.ready_replica()
-            check(call, _capabilities(deployment))
-            try:
-                return await _embed(replica, client, call)
-            except ModelUnreachable:
-                replica, client = await deployment.successor(client)
-                return await _embed(replica, client, call)
 
     def _mirror(self, context: Context, route: Route, call: Call) -> None:
         """Send a copy to the mirror, if there is one; nobody waits for it."""
@@ -211,12 +190,14 @@ class Gateway:
         status: int | None = None
         try:
             account.begin(**_facts(context, route, call))
-            if isinstance(call, EmbedCall | ImageEmbedCall):
-                account.usage = (await self._vectors(route, call)).usage
-            else:
-                answer = self._answer(route, call, stream=False)
-                async with aclosing(answer), aclosing(account.counted(answer)) as deltas:
-                    await gather(deltas)
+            with route.deployment.admitted():
+                if isinstance(call, EmbedCall | ImageEmbedCall):
+                    account.usage = (await _vectors(route.deployment, call)).usage
+                else:
+                    prepared = await self._prepared(route, call)
+                    answer = _answer(route.deployment, prepared, stream=False)
+                    async with aclosing(answer), aclosing(account.counted(answer)) as deltas:
+                        await gather(deltas)
             status = 200
         except ZaffreError as error:  # the copy's trouble is nobody's but the operator's
             log.info("%s mirrored to %s: %s", context.id, route.deployment.full_name, error.message)
@@ -234,6 +215,33 @@ def _told_as(route: Route) -> Iterator[None]:
         if route.endpoint is None or route.endpoint.plan.kind != "managed":
             raise
         raise ModelContainerFailed.restore(error) from error
+
+
+async def _answer(deployment: Deployment, call: GenerationCall, *, stream: bool) -> Deltas:
+    """The deltas of `call` from whichever replica is there."""
+    affinity = _affinity(deployment, call)
+    replica, client = await deployment.ready_replica(affinity)
+    try:
+        async with aclosing(_run(replica, client, call, stream=stream)) as deltas:
+            async for delta in deltas:
+                yield delta
+        return
+    except ModelUnreachable:  # nothing has reached it, so nothing is done twice
+        replica, client = await deployment.successor(client, affinity)
+    async with aclosing(_run(replica, client, call, stream=stream)) as deltas:
+        async for delta in deltas:
+            yield delta
+
+
+async def _vectors(deployment: Deployment, call: EmbedCall | ImageEmbedCall) -> Embeddings:
+    """The vectors of `call` from whichever replica is there."""
+    replica, client = await deployment.ready_replica()
+    check(call, _capabilities(deployment))
+    try:
+        return await _embed(replica, client, call)
+    except ModelUnreachable:
+        replica, client = await deployment.successor(client)
+        return await _embed(replica, client, call)
 
 
 async def _run(

@@ -8,6 +8,7 @@ _STATUS: dict[type[core.ZaffreError], int] = {
     core.InvalidRequest: 400,
     core.InvalidParameter: 400,
     core.PromptTooLong: 400,
+    core.ContentFiltered: 400,
     core.BodyTooLarge: 413,
     core.UnsupportedParameter: 422,
     core.OutOfRange: 422,

@@ -57,7 +57,7 @@ def test_aliases_and_merges_are_followed():
         ("a: &x [1, *x]\n", 1, 4, "contains itself"),
         ("a: &x {b: *x}\n", 1, 4, "contains itself"),
         ("1: a\n", 1, 1, "a key must be text"),
-        ("yes: a\n", 1, 1, "a key must be text"),
+        ("true: a\n", 1, 1, "a key must be text"),
         ("? [a]\n: b\n", 1, 3, "a key must be text"),
         ("a: .inf\n", 1, 4, "finite"),
         ("a: -.INF\n", 1, 4, "finite"),
@@ -163,3 +163,9 @@ def test_places_in_requests_are_paths():
     _, second = plain_documents([{}, {"a": 1}], "request")
     assert str(second.remark(("a",), "is bad.")) == "request: [1].a: is bad."
     assert str(single.remark((), "is bad.")) == "request: is bad."
+
+
+def test_only_true_and_false_are_booleans():
+    """Given words that YAML 1.1 took for booleans, when they are read, then they are words."""
+    (document,) = read_text("{a: off, b: yes, c: true, d: False, e: On}", "x.yaml", None)
+    assert document.value == {"a": "off", "b": "yes", "c": True, "d": False, "e": "On"}
