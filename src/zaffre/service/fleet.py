@@ -24,7 +24,7 @@ from zaffre.service.runs import (
     WorkerRun,
     calls_per_instance,
 )
-from zaffre.service.sizes import estimate_bytes
+from zaffre.service.sizes import declares_memory, estimate_bytes
 
 DRAIN_S = 300.0
 """How long calls in flight on something that was replaced or removed may take to end."""

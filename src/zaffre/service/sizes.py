@@ -10,13 +10,17 @@ buffers), and the engine's libraries. Measured with the starter models: 98 MB of
 630 MiB in llama.cpp and openvino, 23 MB of ONNX take 190 MiB."""
 
 
+def declares_memory(plan: DeploymentPlan) -> bool:
+    """Whether the plan says what a replica takes: an instance type says what a machine has."""
+    return plan.serving.memory_mib is not None and plan.serving.instance_type is None
+
+
 def estimate_bytes(plan: DeploymentPlan, placement: Placement) -> int:
     """What one replica will hold, before it was measured. Upstreams hold nothing here."""
     if plan.upstreams:
         return 0
     guess = int(placement.size_bytes * LOADED_PER_FILE_BYTE) + LOADED_EXTRA_BYTES
-    declared = plan.serving.memory_mib
-    if declared is None:
-        return guess
-    # An instance type says what a machine has, not what a model takes.
-    return declared * MIB if plan.serving.instance_type is None else min(guess, declared * MIB)
+    bound = (plan.serving.memory_mib or 0) * MIB
+    if declares_memory(plan):
+        return bound
+    return min(guess, bound) if bound else guess
