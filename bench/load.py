@@ -138,17 +138,29 @@ class _Tally:
 
 
 class _Caller(asyncio.Protocol):
-    """A connection that asks again and again."""
+    """A client that asks again and again, on one connection for as long as the server keeps it."""
 
     def __init__(self, tally: _Tally) -> None:
         self._tally = tally
         self._left = tally.load.turns
-        self._busy = False
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._busy = self._answered = False
+        self._request = b""
+        self._loop = asyncio.get_running_loop()
+        self.done: asyncio.Future[None] = self._loop.create_future()
+        self._connecting: asyncio.Future[None] | None = None
+
+    async def connect(self) -> None:
+        """Open the connection; ask again what a closed one has lost."""
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            await self._loop.create_connection(lambda: self, "127.0.0.1", self._tally.load.port)
+        if self._busy:
+            self._transport.write(self._request)  # type: ignore[attr-defined] # uvloop's own class
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the loop."""
         self._transport = transport
+        self._parser = httptools.HttpResponseParser(self)
+        self._fresh = True
 
     def begin(self) -> None:
         """Ask for the first time."""
@@ -156,7 +168,7 @@ class _Caller(asyncio.Protocol):
 
     def abort(self) -> None:
         """Give up on what is under way."""
-        self._transport.abort()  # type: ignore[attr-defined] # uvloop's own class
+        self._transport.abort()  # type: ignore[attr-defined]
 
     def _ask(self) -> None:
         tally = self._tally
@@ -167,13 +179,18 @@ class _Caller(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._busy, self._first_s, self._last_s = True, 0.0, 0.0
         self._pieces: list[bytes] = []
-        request = tally.next_request()
+        self._answered = False
+        self._request = tally.next_request()
         self._asked_s = time.perf_counter()
-        self._transport.write(request)  # type: ignore[attr-defined]
+        if self._transport.is_closing():
+            self._reconnect()
+        else:
+            self._transport.write(self._request)  # type: ignore[attr-defined]
 
     def data_received(self, data: bytes) -> None:
         """Called by the loop."""
         self._tally.read_bytes += len(data)
+        self._answered = True
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
@@ -221,14 +238,29 @@ class _Caller(asyncio.Protocol):
             tally.latency.append(now_s - self._asked_s)
         if found := _TOKENS.search(body):
             tally.tokens += int(found[1])
+        self._fresh = False
         # Not from inside the parser, which the next request replaces.
-        asyncio.get_running_loop().call_soon(self._ask)
+        self._loop.call_soon(self._ask)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the loop."""
-        if self._busy and not self._tally.load.leave:
+        if not self._busy or self._tally.load.leave:
+            return
+        if self._answered or self._fresh:
             self._tally.fail("the connection was lost in mid-answer")
-        self._finish()
+            self._finish()
+        else:  # closed before it was asked: llama.cpp does so after each stream
+            self._reconnect()
+
+    def _reconnect(self) -> None:
+        self._connecting = asyncio.ensure_future(self._connect_again())
+
+    async def _connect_again(self) -> None:
+        try:
+            await self.connect()
+        except OSError as error:
+            self._tally.fail(f"it takes no new connection: {error}")
+            self._finish()
 
     def _finish(self) -> None:
         if not self.done.done():
@@ -242,8 +274,8 @@ async def generate(load: Load) -> Report:
     callers: list[_Caller] = []
     tally = _Tally(load)
     for _ in range(load.callers):
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            _, caller = await loop.create_connection(lambda: _Caller(tally), "127.0.0.1", load.port)
+        caller = _Caller(tally)
+        await caller.connect()
         callers.append(caller)
     tally.began_s = time.perf_counter()
     for number, caller in enumerate(callers):
