@@ -225,10 +225,13 @@ def test_either_takes_what_is_for_the_administrator(pair: Pair):
 
 
 async def test_rolling_updates_under_load_fail_no_request(pair: Pair):
-    """Given callers of both all the time, when the workers are replaced, then nobody notices."""
+    """Given callers of both all the time, whose quotas are counted as well, when the workers are
+    replaced, then nobody notices."""
+    limits = {"limits": minute(1_000_000)}
+    await in_thread(pair.apply, ENDPOINT | {"traffic": {"blue": 100}, "zaffre": limits})
     before = {replica["pid"] for replica in pair.replicas("blue")}
     async with load(pair) as met:
-        for version in range(3):
+        for version in range(5):
             changed = deployment("blue", environment_variables={"VERSION": str(version)})
             await in_thread(pair.apply, changed)
             await in_thread(pair.settle, "blue")

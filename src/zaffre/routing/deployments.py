@@ -52,6 +52,8 @@ class Deployment:
         """Unix seconds."""
         self.replicas: list[Replica] = []
         self.calls = 0
+        self.expected = 0
+        """Calls that are not admitted yet: they wait for a word from elsewhere first."""
         self.calls_elsewhere = 0
         """Those of other gateway processes, as they last said."""
         self.last_call = clock()
@@ -82,6 +84,11 @@ class Deployment:
             if replica.capabilities is not None:
                 self._capabilities = replica.capabilities
         return self._capabilities
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a call is on it, or on its way."""
+        return bool(self.calls or self.expected)
 
     @property
     def idle_s(self) -> float:
@@ -139,7 +146,18 @@ class Deployment:
         finally:
             self.calls -= 1
             self.last_call = self._clock()
-            if self.leaving and self.calls == 0:
+            if self.leaving and not self.in_use:
+                self.changed()
+
+    @contextmanager
+    def expecting(self) -> Iterator[None]:
+        """A call is on its way: what it will need stays until it is admitted, or will not come."""
+        self.expected += 1
+        try:
+            yield
+        finally:
+            self.expected -= 1
+            if self.leaving and not self.in_use:
                 self.changed()
 
     async def ready_replica(

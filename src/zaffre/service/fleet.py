@@ -16,14 +16,7 @@ from zaffre.routing.deployments import Deployment
 from zaffre.routing.replicas import Replica
 from zaffre.routing.table import Table, make_table
 from zaffre.service.others import Alone, Others
-from zaffre.service.runs import (
-    MIB,
-    Bounds,
-    Placement,
-    Run,
-    WorkerRun,
-    calls_per_instance,
-)
+from zaffre.service.runs import MIB, Bounds, Placement, Run, WorkerRun, calls_per_instance
 from zaffre.service.sizes import declares_memory, estimate_bytes
 
 DRAIN_S = 300.0
@@ -74,7 +67,7 @@ class Running:
     @property
     def busy(self) -> bool:
         """Whether any process has a call on it."""
-        return bool(self.deployment.calls or self.deployment.calls_elsewhere)
+        return self.deployment.in_use or self.deployment.calls_elsewhere > 0
 
     def id_of(self, replica: Replica) -> str:
         """Tells a replica of it from all others, whatever they are called."""
@@ -432,7 +425,7 @@ class Fleet:
         deployment.leaving = True
         try:
             async with asyncio.timeout(DRAIN_S):
-                while deployment.calls:
+                while deployment.in_use:
                     await deployment.wait_for_change()
         except TimeoutError:
             log.warning("%s still has %d calls", deployment.full_name, deployment.calls)

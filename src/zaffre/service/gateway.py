@@ -152,7 +152,8 @@ class Gateway:
             return
         try:
             most = estimate_tokens(call, ASSUMED_ANSWER_TOKENS)
-            reservation = await self._quota.reserve(scopes, most)
+            with route.deployment.expecting():
+                reservation = await self._quota.reserve(scopes, most)
         except QuotaExceeded as refused:
             account.rates = refused.rates
             raise

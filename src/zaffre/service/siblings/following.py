@@ -180,7 +180,7 @@ class FollowedFleet:
     async def _let_all_go(self, followed: Followed) -> None:
         deployment = followed.deployment
         deployment.leaving = True
-        while deployment.calls:
+        while deployment.in_use:
             await deployment.wait_for_change()
         for stand in followed.stands.values():
             stand.replica.retire()
