@@ -320,6 +320,20 @@ async def test_a_prompt_that_is_known_is_not_read_again(engine: LlamaEngine):
     assert 0 < usage.prompt_tokens - usage.cached_tokens < 3
 
 
+async def test_without_a_prefix_cache_every_prompt_is_read_from_its_beginning():
+    """Given the option, when a chat and a completion are asked again, then nothing was cached, and
+    the answers are what they were."""
+    async with running(starter(prefix_cache=False)) as apart:
+        chat = asked("What do you know about the sea, and who told you?", sampling=sampling())
+        text = continued("The sea is wide, and who told you so?", sampling=sampling())
+        for answers in (
+            [await gather(apart.chat(chat)) for _ in range(2)],
+            [await gather(apart.complete(text)) for _ in range(2)],
+        ):
+            assert [answer.usage.cached_tokens for answer in answers] == [0, 0]
+            assert answers[0].choices[0].text == answers[1].choices[0].text
+
+
 async def test_what_the_model_cannot_do_is_refused_with_its_place(engine: LlamaEngine):
     """Given requests that llama.cpp would pass over, when they come, then each is refused."""
     refused = {

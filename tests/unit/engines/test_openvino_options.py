@@ -40,6 +40,7 @@ def _spec(folder: Path, threads: int = 2, **options: str | int) -> EngineSpec:
         ({"context_length": True}, "must be of type int"),
         ({"context_length": 1}, "must be between 64 and"),
         ({"device": 3}, "must be of type str"),
+        ({"prefix_cache": 0}, "must be of type bool"),
     ],
 )
 def test_a_wrong_option_is_an_error(folder: Path, options: dict[str, str | int], told: str):

@@ -89,7 +89,7 @@ class LlamaModel:
         self._slots = settings.slots
         self._pool = TokenPool(settings.kv_cache_tokens)
         self._new_id = call_ids(SystemRandom())
-        bounds = Bounds(settings.n_ctx, settings.kv_cache_tokens)
+        bounds = Bounds(settings.n_ctx, settings.kv_cache_tokens, settings.prefix_cache)
         self._runs = Runs(server, self._pool, bounds, self._new_id)
         self._vocabulary = vocabulary
         self._longest_text = card.longest_json_text

@@ -38,6 +38,7 @@ OPTIONS: dict[str, Option] = {
     "n_batch": Option(int, 32, 16384),
     "n_gpu_layers": Option(int, -1, 4096),
     "cache_ram_mib": Option(int, 0, 2**20),
+    "prefix_cache": Option(bool),
     "mmproj": Option(str),
     "executable": Option(str),
 }
@@ -50,6 +51,8 @@ OPTIONS: dict[str, Option] = {
 | `n_batch` | tokens computed at once |
 | `n_gpu_layers` | layers on the accelerator; -1: as many as fit |
 | `cache_ram_mib` | memory for states of past prompts; 0: none |
+| `prefix_cache` | whether a prompt that begins like an earlier one is read from there on; false: \
+always from its first token |
 | `mmproj` | file of the model's eyes (a GGUF projector); with it the model takes images |
 | `executable` | a `llama-server` to run instead of the server loop in the package `xllamacpp` |
 """
@@ -69,6 +72,8 @@ class LlamaSettings(Struct, frozen=True, kw_only=True):
     n_batch: int
     n_gpu_layers: int
     cache_ram_mib: int
+    prefix_cache: bool
+    """Whether what earlier requests have left is used by later ones."""
     mmproj: str
     executable: str
     chat_template: str | None
@@ -97,6 +102,7 @@ def read_settings(spec: EngineSpec) -> LlamaSettings:
         n_batch=int(options.get("n_batch", BATCH_TOKENS)),
         n_gpu_layers=int(options.get("n_gpu_layers", -1)),
         cache_ram_mib=int(options.get("cache_ram_mib", CACHE_RAM_MIB)),
+        prefix_cache=bool(options.get("prefix_cache", True)),
         mmproj=_projector(options),
         executable=_executable(options),
         chat_template=spec.card.chat_template,

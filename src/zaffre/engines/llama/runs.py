@@ -64,6 +64,8 @@ class Bounds(Struct, frozen=True):
 
     n_ctx: int
     pool: int
+    prefix_cache: bool = True
+    """Whether a request may begin where an earlier one was."""
 
     def new_tokens(self, prompt: PromptInput, plan: Plan) -> int:
         """How many tokens each choice may have. Raises `PromptTooLong` when there is no room."""
@@ -220,6 +222,7 @@ class Runs:
             **plan.fields,
             "prompt": contents if len(contents) > 1 else contents[0],
             "n_predict": group.new_tokens,
+            "cache_prompt": self._bounds.prefix_cache,
             "stream": True,
             "return_progress": True,
         }
@@ -245,6 +248,7 @@ class Runs:
             **sampling_fields(plan.sampling, self._bounds.n_ctx),
             **plan.fields,
             "max_tokens": new_tokens,
+            "cache_prompt": self._bounds.prefix_cache,
             "stream": True,
             "stream_options": {"include_usage": True},
             "return_progress": True,

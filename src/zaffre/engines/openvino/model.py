@@ -264,7 +264,7 @@ def _pipeline(
     scheduler = genai.SchedulerConfig()
     scheduler.cache_size = order.cache_size_gb
     scheduler.dynamic_split_fuse = True
-    scheduler.enable_prefix_caching = True
+    scheduler.enable_prefix_caching = order.prefix_cache
     scheduler.max_num_batched_tokens = order.batch_tokens
     scheduler.max_num_seqs = order.slots
     threads = {"INFERENCE_NUM_THREADS": order.threads} if order.device == "CPU" else {}

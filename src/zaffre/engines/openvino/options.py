@@ -52,6 +52,7 @@ OPTIONS: dict[str, Option] = {
     "default_max_tokens": Option(int, 1, MAX_CONTEXT_TOKENS),
     "device": Option(str),
     "keep_converted_gb": Option(int, 0, 4096),
+    "prefix_cache": Option(bool),
 }
 """What `EngineSpec.options` may hold.
 
@@ -65,6 +66,8 @@ least 1, at most a quarter of the machine's |
 | `device` | OpenVINO's name of the processor: `CPU`, `GPU`, `NPU` | `CPU` |
 | `keep_converted_gb` | GGUF files up to this size are kept as OpenVINO IR, too, in a folder \
 `.openvino` beside them, which starts in half the time; 0: never | 1 |
+| `prefix_cache` | whether a prompt that begins like an earlier one is read from there on; false: \
+always from its first token | true |
 """
 
 
@@ -113,6 +116,7 @@ def load_order(spec: EngineSpec) -> Load:
         threads=threads,
         slots=spec.slots,
         cache_size_gb=int(options.get("cache_size_gb", _cache_gb(facts, context))),
+        prefix_cache=bool(options.get("prefix_cache", True)),
         batch_tokens=int(options.get("batch_tokens", batch)),
         context_length=context,
         stop_token_ids=facts.stop_token_ids,

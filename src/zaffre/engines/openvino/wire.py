@@ -33,6 +33,8 @@ class Load(Struct, tag="load", frozen=True, kw_only=True):
     slots: int
     cache_size_gb: int
     """Memory for keys and values, taken as they are needed."""
+    prefix_cache: bool
+    """Whether what earlier requests have left is used by later ones."""
     batch_tokens: int
     """Tokens computed in one step."""
     context_length: int

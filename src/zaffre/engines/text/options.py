@@ -12,7 +12,7 @@ Value = str | int | float | bool
 class Option(Struct, frozen=True):
     """One option: the type of its value, and its bounds where it is a number."""
 
-    type: type[int] | type[str]
+    type: type[int] | type[str] | type[bool]
     low: int = 0
     high: int = 0
 
@@ -28,9 +28,9 @@ def checked_options(
             raise EngineFailed(
                 f"The {engine} engine has no option '{name}'; it has: {', '.join(known)}."
             )
-        if isinstance(value, bool | float) or not isinstance(value, option.type):
+        if isinstance(value, float) or type(value) is not option.type:  # True is an int, too
             raise EngineFailed(f"The option '{name}' must be of type {option.type.__name__}.")
-        if isinstance(value, int) and not option.low <= value <= option.high:
+        if type(value) is int and not option.low <= value <= option.high:
             raise EngineFailed(
                 f"The option '{name}' must be between {option.low} and {option.high}, not {value}."
             )
