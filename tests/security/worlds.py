@@ -1,5 +1,7 @@
-"""A world with several tenants, in this process: the whole application over models that only note
-who reached them."""
+"""A world with several tenants, in this process: the application over models that only take notes.
+
+Who was reached is in the notes; names are words that occur nowhere else.
+"""
 
 import asyncio
 import json
