@@ -17,14 +17,12 @@ from zaffre.config.declarations import Declared, read_files
 from zaffre.config.gathering import StartValues
 from zaffre.config.settings import ConfigurationError, Settings
 from zaffre.config.state import PlanStore, SavedPlan
-from zaffre.core.calls import OPERATIONS, ChatCall, EmbedCall
+from zaffre.core.calls import OPERATIONS
 from zaffre.core.cards import ModelCard
-from zaffre.core.deltas import Deltas, Embeddings
 from zaffre.core.errors import ZaffreError
 from zaffre.core.media import MediaFetcher
 from zaffre.core.metering import UsageQuery, UsageSum
 from zaffre.core.plan import DeploymentPlan, Plan, ServingOptions
-from zaffre.core.safety import ContentSafety, Policy, RemoteFilterSettings
 from zaffre.metering.ledger_file import FILE_NAME as LEDGER_FILE
 from zaffre.metering.stores import open_ledger, open_quota
 from zaffre.registry import catalogue
@@ -33,15 +31,14 @@ from zaffre.registry.prices import find_prices
 from zaffre.registry.resolve import NeedsPull, pull_model, resolve
 from zaffre.registry.store import InstalledModel, ModelStore
 from zaffre.routing.deployments import Deployment
-from zaffre.routing.table import Draw, Selector, Table
-from zaffre.safety.policies import Outside, Screens
-from zaffre.safety.post import HttpPost
+from zaffre.routing.table import Table
 from zaffre.service.credentials import Credentials
+from zaffre.service.filter_models import FilterModels
 from zaffre.service.fleet import OWN, Fleet, Key
 from zaffre.service.gateway import Gateway
 from zaffre.service.platform import Platform
 from zaffre.service.runs import MIB, Bounds, Placement
-from zaffre.service.screening import Screening, ask_embedding, ask_judge, policy_of
+from zaffre.service.screening import Screening
 from zaffre.service.siblings.channel import Channel
 from zaffre.service.siblings.following import FollowedFleet
 from zaffre.service.siblings.leading import Leader, Siblings
@@ -146,9 +143,10 @@ class Front(ABC):
         self._quota = open_quota(_quota_url(settings, store.home))
         self._filters = FilterModels(
             start.content_safety,
-            store,
-            self,
             root_policy=settings.text("content_safety"),
+            installed=lambda name: _installed(store, name),
+            table=lambda: self.gateway.table,
+            own=self.own_deployment,
         )
         self._screening = Screening(self._filters.screens(), settings.text("content_safety"))
         self.gateway = Gateway(
@@ -228,7 +226,7 @@ class RunningGateway(Front):
                 await deployment.wait_for_change()
             tell(deployment)
 
-        deployments = [r.deployment for r in self.fleet.running() if r.plan.endpoint != OWN]
+        deployments = [r.deployment for r in self.fleet.running() if r.loaded]
         await asyncio.gather(*(settled(deployment) for deployment in deployments))
 
     async def aclose(self) -> None:
@@ -305,84 +303,12 @@ class SiblingGateway(Front):
         return await self.fleet.own_deployment()
 
 
-class FilterModels:
-    """The deployments and servers that content safety's filters ask."""
-
-    def __init__(
-        self, section: ContentSafety, store: ModelStore, front: Front, *, root_policy: str
-    ) -> None:
-        self._section, self._store, self._front = section, store, front
-        self._root_policy = root_policy
-        self._post = None if section.remote is None else HttpPost(*_remote(section.remote))
-
-    def screens(self) -> Screens:
-        """The screens over them. Raises `ConfigurationError`."""
-        outside = Outside(
-            embed=self._embed,
-            ask=None if self._section.judge is None else self._ask,
-            post=self._post,
-        )
-        return Screens(self._section, outside)
-
-    def check(self, plan: Plan) -> None:
-        """Raises `ConfigurationError` when a policy in use asks a model that is not there."""
-        policies = {policy_of(endpoint) for endpoint in plan.endpoints}
-        policies.add(self._root_policy)
-        known = {"default": Policy(), **self._section.policies}
-        filters = {f for name in policies if name in known for f in known[name].filters}
-        names = {d.name.lower() for d in plan.deployments if d.endpoint is None}
-        wanted = self._section.embedding
-        if "classifier" in filters and wanted.lower() not in names and not self._installed(wanted):
-            raise ConfigurationError(
-                f"Content safety needs the model '{wanted}': zaffre pull {wanted}. Without it:"
-                " content_safety: off, at the endpoint."
-            )
-        if "judge" in filters and str(self._section.judge).lower() not in names:
-            raise ConfigurationError(f"No deployment is called '{self._section.judge}' (judge).")
-
-    async def aclose(self) -> None:
-        """Close all connections."""
-        if self._post is not None:
-            await self._post.aclose()
-
-    def _installed(self, name: str) -> bool:
-        try:
-            self._store.find(name)
-        except ZaffreError:
-            return False
-        return True
-
-    async def _embed(self, call: EmbedCall) -> Embeddings:
-        return await ask_embedding(await self._embedding(), call)
-
-    async def _embedding(self) -> Deployment:
-        """The deployment of that name, or one of the server's own."""
-        name = self._section.embedding
-        for deployment in self._front.gateway.table.deployments():
-            if deployment.plan.endpoint is None and deployment.name.lower() == name.lower():
-                return deployment
-        return await self._front.own_deployment()
-
-    def _ask(self, call: ChatCall) -> Deltas:
-        selector = Selector(deployment=self._section.judge)
-        route = self._front.gateway.table.resolve(selector, "chat", Draw(0, 0))
-        return ask_judge(route.deployment, call)
-
-
-def _remote(remote: RemoteFilterSettings) -> tuple[str, str]:
-    """The server's URL and its key. Raises `ConfigurationError`."""
-    key = ""
-    if remote.key_env is not None:
-        key = os.environ.get(remote.key_env, "")
-    elif remote.key_file is not None:
-        try:
-            key = Path(remote.key_file).read_text(encoding="ascii").strip()
-        except (OSError, UnicodeDecodeError):
-            key = ""
-    if not key and (remote.key_env or remote.key_file):
-        place = remote.key_env or remote.key_file
-        raise ConfigurationError(f"content_safety.remote: no key is in '{place}'.")
-    return remote.url, key
+def _installed(store: ModelStore, name: str) -> bool:
+    try:
+        store.find(name)
+    except ZaffreError:
+        return False
+    return True
 
 
 def _quota_url(settings: Settings, home: Path) -> str:

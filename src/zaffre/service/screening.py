@@ -1,19 +1,10 @@
-"""Screening: which content safety policy a call goes through, and whom its filters ask."""
+"""Screening: which content safety policy a call goes through."""
 
-from collections.abc import Callable
-from contextlib import aclosing
-
-from zaffre.core.calls import ChatCall, EmbedCall, Operation
-from zaffre.core.deltas import Deltas, Embeddings
 from zaffre.core.plan import EndpointPlan, Plan
 from zaffre.core.safety import DEFAULT, OFF
-from zaffre.routing.deployments import Deployment
 from zaffre.routing.table import Route
 from zaffre.safety.policies import Screens
 from zaffre.safety.screen import Screen
-
-Find = Callable[[str, Operation], Deployment]
-"""The deployment of a name that does an operation; raises `ZaffreError` when there is none."""
 
 
 class Screening:
@@ -41,21 +32,3 @@ def policy_of(endpoint: EndpointPlan) -> str:
     if endpoint.content_safety is not None:
         return endpoint.content_safety
     return DEFAULT if endpoint.kind == "serverless" else OFF
-
-
-async def ask_embedding(deployment: Deployment, call: EmbedCall) -> Embeddings:
-    """The vectors of `call`, for a filter: no account, no screen."""
-    with deployment.admitted():
-        replica, client = await deployment.ready_replica()
-        with replica.borrowed():
-            return await client.embed(call)
-
-
-async def ask_judge(deployment: Deployment, call: ChatCall) -> Deltas:
-    """The answer to `call`, for a filter: no account, no screen."""
-    with deployment.admitted():
-        replica, client = await deployment.ready_replica()
-        with replica.borrowed():
-            async with aclosing(client.chat(call, stream=False)) as deltas:
-                async for delta in deltas:
-                    yield delta
