@@ -1,5 +1,4 @@
-"""Canaries: secrets are planted, everything is done that a server does and suffers, and then they
-are looked for wherever they must not be."""
+"""Canaries: secrets are planted, everything is done and suffered, and then they are looked for."""
 
 import contextlib
 import http.client
