@@ -7,15 +7,19 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+MODES = ("answer", "blocked", "cut", "garbage", "prose", "refuse", "deny", "slow-down", "fail")
+"""Its models: each goes wrong in its own way, but for the first."""
+
 
 class LeakyUpstream:
-    """Answers chats as `mode` says. `answer` is what its model says."""
+    """Answers chats with `answer`, with `blocked` behind it, or as badly as its model is called."""
 
-    def __init__(self, answer: str) -> None:
-        self.answer = answer
-        self.mode = "answer"
-        self.shown: list[str] = []
-        """The credentials that came."""
+    def __init__(self, answer: str, blocked: str) -> None:
+        self.answer, self.blocked = answer, blocked
+        self.credentials: set[str] = set()
+        """Those that came."""
+        self.reached: set[tuple[str, bool]] = set()
+        """The models that were asked, and whether for a stream."""
         self.port = 0
 
     @contextlib.contextmanager
@@ -49,23 +53,26 @@ class _Handler(BaseHTTPRequestHandler):
         credential = self.headers.get("authorization", "").removeprefix("Bearer ")
         prompt = str(asked["messages"][-1]["content"])
         upstream = self.server_of_test
-        upstream.shown.append(credential)
-        match upstream.mode:
-            case "answer" if asked.get("stream"):
-                self._stream(upstream.answer.split(" "), end="data: [DONE]\n\n")
-            case "answer":
-                self._send(200, _whole(upstream.answer))
+        mode, stream = str(asked["model"]), bool(asked.get("stream"))
+        upstream.credentials.add(credential)
+        upstream.reached.add((mode, stream))
+        answer = f"{upstream.answer} {upstream.blocked}" if mode == "blocked" else upstream.answer
+        match mode:
+            case "answer" | "blocked" if stream:
+                self._stream(answer.split(" "), end="data: [DONE]\n\n")
+            case "answer" | "blocked":
+                self._send(200, _whole(answer))
             case "cut":
                 self._stream(upstream.answer.split(" "), end=None)
             case "garbage":
                 self._stream([], end=f'data: {{"choices": {upstream.answer} {prompt}\n\n')
-            case "no json":
+            case "prose":
                 self._send_bytes(200, f"<p>{upstream.answer} {prompt} {credential}".encode())
             case "refuse":
                 self._send(400, _error(f"{credential} may not say {prompt}", "bad"))
             case "deny":
                 self._send(401, _error(f"Incorrect API key: {credential} for {prompt}", "key"))
-            case "slow down":
+            case "slow-down":
                 self._send(429, _error(f"{credential} said {prompt} too often", "rate"))
             case "fail":
                 self._send(500, _error("It broke.", "server_error"))

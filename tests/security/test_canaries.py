@@ -6,10 +6,11 @@ import json
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
-from leaky_upstream import LeakyUpstream
+from leaky_upstream import MODES, LeakyUpstream
 
 from servers import REQUEST_LIMIT_S, RunningServer, running_server
 
@@ -22,16 +23,17 @@ endpoints:
 deployments:
   - {{name: echo, model: echo}}
   - {{name: fragile, model: echo}}
-  - {{name: far, endpoint: guarded, model: upstream, upstreams: [{upstream}]}}
-  - {{name: foreign, model: upstream, upstreams: [{upstream}]}}
   - {{name: only, endpoint: till, model: echo}}
+  - {{name: far, endpoint: guarded, model: upstream, upstreams: [{blocked}]}}
+{foreign}
 content_safety:
   blocklists: {{house: {{words: [grue bleen]}}}}
   policies: {{words: {{filters: [blocklist], blocklists: [house]}}}}
 """
-UPSTREAM = "{{url: http://127.0.0.1:{port}, key_env: CANARY_UPSTREAM_KEY}}"
+UPSTREAM = "{{url: 'http://127.0.0.1:{port}', model: {mode}, key_env: CANARY_UPSTREAM_KEY}}"
 BLOCKED = "grue bleen"
-MODES = ("cut", "garbage", "no json", "refuse", "deny", "slow down", "fail")
+FOREIGN = {(mode, stream): f"{mode}-{stream}".lower() for mode in MODES for stream in (True, False)}
+"""A deployment for each: one that failed is not asked for a while."""
 DIALECTS = {
     "azure": "/chat/completions?api-version=2024-05-01-preview",
     "openai": "/openai/v1/chat/completions",
@@ -112,7 +114,7 @@ class Errands:
 
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[LeakyUpstream]:
-    with LeakyUpstream(canary("answer")).listening() as listening:
+    with LeakyUpstream(canary("answer"), BLOCKED).listening() as listening:
         yield listening
 
 
@@ -123,12 +125,9 @@ def traces(
     """What was planted, and all that a server has left behind, by where."""
     folder = tmp_path_factory.mktemp("canaries")
     access_log = folder / "access.log"
-    upstream_text = UPSTREAM.format(port=upstream.port)
-    configuration = CONFIGURATION.format(access_log=access_log, upstream=upstream_text)
-    (folder / "zaffre.yaml").write_text(configuration)
+    (folder / "zaffre.yaml").write_text(configured(upstream.port, access_log))
     planted = Planted({"credential": canary("credential"), "prompt": canary("prompt")})
     planted.secrets["answer"] = upstream.answer
-    upstream.answer = f"So {upstream.answer} it is."
     left: dict[str, bytes] = {}
     options = ("-f", str(folder / "zaffre.yaml"))
     with pytest.MonkeyPatch.context() as patch:
@@ -137,10 +136,11 @@ def traces(
             errands = Errands(server, planted.secrets["prompt"])
             planted.secrets["key"] = server.key
             run_keys(errands, planted)
-            run_calls(errands, upstream)
+            run_calls(errands)
             run_refusals(errands)
-            run_troubles(errands, upstream)
-            assert set(upstream.shown) == {planted.secrets["credential"]}
+            run_troubles(errands)
+            assert upstream.credentials == {planted.secrets["credential"]}
+            assert upstream.reached == set(FOREIGN)
             left |= read_pages(errands)
             server.process.terminate()
             assert server.process.stdout
@@ -153,6 +153,17 @@ def traces(
         if file.is_file():
             left[f"home/{file.name}"] = file.read_bytes()
     return planted, left
+
+
+def configured(port: int, access_log: Path) -> str:
+    """The configuration file, with everything that the upstream on `port` can do."""
+    foreign = [
+        f"  - {{name: {name}, model: upstream,"
+        f" upstreams: [{UPSTREAM.format(port=port, mode=mode)}]}}"
+        for (mode, _), name in FOREIGN.items()
+    ]
+    blocked = UPSTREAM.format(port=port, mode="blocked")
+    return CONFIGURATION.format(access_log=access_log, blocked=blocked, foreign="\n".join(foreign))
 
 
 def run_keys(errands: Errands, planted: Planted) -> None:
@@ -190,13 +201,12 @@ def run_keys(errands: Errands, planted: Planted) -> None:
     errands.send("DELETE", "/admin/keys/till")
 
 
-def run_calls(errands: Errands, upstream: LeakyUpstream) -> None:
+def run_calls(errands: Errands) -> None:
     """Calls that succeed, in every dialect and for every operation."""
-    upstream.mode = "answer"
     for path in DIALECTS.values():
-        for model in ("echo", "foreign"):
-            assert errands.chat(path, model) == 200
-            assert errands.chat(path, model, stream=True) == 200
+        for stream in (True, False):
+            for model in ("echo", FOREIGN["answer", stream], FOREIGN["blocked", stream]):
+                assert errands.chat(path, model, stream=stream) == 200
     said = {"model": "echo", "input": errands.prompt}
     for path, body in (
         ("/openai/v1/responses", said),
@@ -237,19 +247,15 @@ def run_refusals(errands: Errands) -> None:
     assert errands.send("POST", "/nowhere", {"messages": errands.prompt})[0] == 404
 
 
-def run_troubles(errands: Errands, upstream: LeakyUpstream) -> None:
+def run_troubles(errands: Errands) -> None:
     """Engines that fail and crash, servers elsewhere that break, clients that leave."""
-    upstream.answer, answer = f"{upstream.answer} {BLOCKED}", upstream.answer
     for stream in (False, True):
-        upstream.mode = "answer"
         errands.chat("/endpoints/guarded/chat/completions", "far", stream=stream)
         for command in ("/fail", "/fail-after 3", "/hang"):
             errands.chat("/chat/completions", "echo", command, stream=stream)
-        for mode in MODES:
-            upstream.mode = mode
-            for path in DIALECTS.values():
-                errands.chat(path, "foreign", stream=stream)
-    upstream.answer = answer
+    for (_, stream), name in FOREIGN.items():
+        for path in DIALECTS.values():
+            errands.chat(path, name, stream=stream)
     errands.leave_in_mid_stream()
     for command in ("/crash-after 2", "/crash"):
         errands.chat("/chat/completions", "fragile", command, stream=True)
@@ -275,7 +281,8 @@ def read_pages(errands: Errands) -> dict[str, bytes]:
         "/admin/usage?by=model",
         "/admin/endpoints/guarded/deployments/far/logs",
         "/admin/endpoints/till/deployments/only/logs",
-        *(f"/admin/deployments/{name}/logs?lines=9999" for name in ("echo", "fragile", "foreign")),
+        *(f"/admin/deployments/{name}/logs?lines=9999" for name in ("echo", "fragile")),
+        *(f"/admin/deployments/{name}/logs" for name in FOREIGN.values()),
     ]
     pages = {}
     for path in paths:
@@ -307,6 +314,6 @@ def test_the_search_could_have_found_them(traces: tuple[Planted, dict[str, bytes
     assert b"strict/secondary" in left["home/keys.json"]
     assert b'"Principal":"strict/secondary"' in left["access log"]
     assert b"fragile" in left["stderr"]
-    assert b"foreign" in left["stderr"]
+    assert b"garbage-true" in left["stderr"]
     assert b"azure-inference" in left["home/usage.db"]
     assert b"CANARY_UPSTREAM_KEY" in left["home/plan.json"]
