@@ -162,7 +162,8 @@ def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 @pytest.fixture
 def pair(lasting: Pair) -> Pair:
     """The same, with one endpoint as new."""
-    lasting.server.ask("DELETE", "/admin/endpoints/shop")
+    for name in ("shop", "rationed"):
+        lasting.server.ask("DELETE", f"/admin/endpoints/{name}")
     lasting.apply(ENDPOINT, deployment("blue"))
     lasting.settle("blue")
     lasting.apply(ENDPOINT | {"traffic": {"blue": 100}})
@@ -263,8 +264,10 @@ def test_a_replaced_worker_ends_after_the_siblings_last_call(pair: Pair):
 
 def test_a_quota_is_one_for_both(pair: Pair):
     """Given 100 requests a minute, when 200 come at a time over both, then 100 get through."""
-    pair.apply(ENDPOINT | {"traffic": {"blue": 100}, "zaffre": {"limits": minute(100)}})
-    answered = asyncio.run(all_of([(pair, "hi")] * 200))
+    rationed = {"name": "rationed", "zaffre": {"limits": minute(100)}}
+    pair.apply(ENDPOINT | rationed, deployment("blue", endpoint_name="rationed"))
+    pair.apply(ENDPOINT | rationed | {"traffic": {"blue": 100}})
+    answered = asyncio.run(all_at_once(pair, 200, "/endpoints/rationed/chat/completions"))
     assert answered == {200: 100, 429: 100}
 
 
@@ -285,18 +288,18 @@ def test_a_bound_on_calls_is_one_for_both(pair: Pair):
         assert [line.connection.getresponse().status for line in lines] == [200, 200]
 
 
-async def all_of(wanted: list[tuple[Pair, str]]) -> Counter[int]:
-    """Ask everything at a time, each on a connection of its own; how often each status came."""
+async def all_at_once(pair: Pair, number: int, path: str = CHAT) -> Counter[int]:
+    """Ask so many times, each on a connection of its own; how often each status came."""
 
-    async def ask(pair: Pair, text: str) -> int:
+    async def ask() -> int:
         async with (
             aiohttp.ClientSession(headers={"api-key": pair.server.key}) as session,
-            session.post(pair.server.endpoint + CHAT, json=said(text)) as response,
+            session.post(pair.server.endpoint + path, json=said("hi")) as response,
         ):
             await response.read()
             return response.status
 
-    return Counter(await asyncio.gather(*(ask(*one) for one in wanted)))
+    return Counter(await asyncio.gather(*(ask() for _ in range(number))))
 
 
 def test_a_revoked_key_is_refused_by_both_at_once(pair: Pair):
@@ -316,7 +319,7 @@ def test_the_ledger_has_all_requests_of_both(pair: Pair):
         for line in lines:
             for _ in range(10):
                 assert line.chat("one two") == 200
-    assert asyncio.run(all_of([(pair, "hi")] * 80)) == {200: 80}
+    assert asyncio.run(all_at_once(pair, 80)) == {200: 80}
     assert rows(pair) - before == 100
 
 

@@ -57,6 +57,7 @@ class First:
         self.reports: asyncio.Queue[Report] = asyncio.Queue()
         self.wakes: asyncio.Queue[Awaited] = asyncio.Queue()
         self.deaf = False
+        self.asked_for_own = 0
 
     async def snapshot(self, after: int) -> Snapshot | None:
         return await self.shows.get()
@@ -71,6 +72,7 @@ class First:
         self.wakes.put_nowait(awaited)
 
     async def own(self) -> Awaited:
+        self.asked_for_own += 1
         return Awaited("", "m", 2)
 
     async def said(self, applied: int, *held: str) -> Report:
@@ -186,6 +188,8 @@ async def test_the_servers_own_deployment_is_there_once_its_snapshot_is(followed
     followed.first.shows.put_nowait(snapshot(2, shown(UP)))
     async with asyncio.timeout(LIMIT_S):
         assert (await asking).name == "m"
+    assert await followed.fleet.own_deployment() is followed.deployment
+    assert followed.first.asked_for_own == 1
 
 
 def report(applied: int, *held: str) -> Report:

@@ -108,6 +108,7 @@ class FollowedFleet:
         self._on_table = on_table
         self._followed: dict[str, Followed] = {}
         self._by_key: dict[Key, Deployment] = {}
+        self._own: Key | None = None
         self._held: set[str] = set()
         self._version = 0
         self._applied = asyncio.Event()
@@ -125,10 +126,12 @@ class FollowedFleet:
 
     async def own_deployment(self) -> Deployment:
         """The server's own, for content safety. Raises `ZaffreError`."""
-        awaited = await self._first.own()
-        while self._version < awaited.version:
-            await self._applied.wait()
-        return self._by_key[awaited.endpoint, awaited.name]
+        if self._own is None:
+            awaited = await self._first.own()
+            while self._version < awaited.version:
+                await self._applied.wait()
+            self._own = awaited.endpoint, awaited.name
+        return self._by_key[self._own]
 
     def follow(self, snapshot: Snapshot) -> None:
         """Make everything as `snapshot` has it. Calls on what it leaves out go on to their end."""
