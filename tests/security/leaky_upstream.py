@@ -75,7 +75,7 @@ class _Handler(BaseHTTPRequestHandler):
             case "slow-down":
                 self._send(429, _error(f"{credential} said {prompt} too often", "rate"))
             case "fail":
-                self._send(500, _error("It broke.", "server_error"))
+                self._send(500, _error(f"It broke on {prompt}.", "server_error"))
 
     def _stream(self, words: list[str], end: str | None) -> None:
         self.send_response(200)

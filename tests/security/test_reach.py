@@ -4,7 +4,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
@@ -48,9 +47,6 @@ NAMES = sorted({m.name for m in MODELS} | set(TARGETS))
 MODEL_NAMES = sorted({m.model for m in MODELS})
 FORBIDDEN = {"permission_denied", "insufficient_permissions"}
 EXAMPLES = 300
-LEAKS = pytest.mark.xfail(
-    run=False, reason="routing/table.py tells of deployments and endpoints that it hides otherwise"
-)
 
 
 @dataclass(frozen=True)
@@ -175,7 +171,6 @@ def both_worlds(principal: Principal, request: Asked) -> tuple[World, World]:
     return make_world(door), make_world(door, known, HOSTS[request.host])
 
 
-@LEAKS
 @given(principals, asked)
 @settings(max_examples=EXAMPLES, deadline=None)
 async def test_nobody_reaches_what_is_not_granted(principal: Principal, request: Asked):
@@ -219,7 +214,6 @@ async def test_a_refusal_is_the_same_as_if_the_rest_did_not_exist(
     assert whole.reached == less.reached
 
 
-@LEAKS
 @given(principals, asked, st.sampled_from(["/info", "/models", "/openai/v1/models", "/v1/models"]))
 @settings(max_examples=EXAMPLES, deadline=None)
 async def test_lists_show_what_may_be_used_and_nothing_else(

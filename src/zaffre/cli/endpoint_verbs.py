@@ -79,11 +79,12 @@ def credentials(client: AdminClient, verbs: EndpointVerbs, name: str) -> Shown:
     """What is known of an endpoint's keys. The server keeps no key that it could show."""
     show(client, verbs, name)
     facts: Shown = client.get(f"{endpoint_path(name)}/keys")
-    print(
-        "A key is shown once, when it is made; another one:"
-        f" zaffre {verbs.command} regenerate-keys -n {name} --key-type primary",
-        file=sys.stderr,
-    )
+    if "primary" in facts:
+        print(
+            "A key is shown once, when it is made; another one:"
+            f" zaffre {verbs.command} regenerate-keys -n {name} --key-type primary",
+            file=sys.stderr,
+        )
     return facts
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -24,12 +25,25 @@ START_TIMEOUT_S = 600.0
 """Loading tens of gigabytes from a slow disk takes minutes."""
 STOP_TIMEOUT_S = 12.0
 """A little more than the worker's own drain; then it is killed."""
+_SECRET = re.compile(
+    r"KEY|TOKEN(?!IZ)|SECRET|PASSWORD|PASSWD|CREDENTIAL|^ZAFFRE_(LEDGER|QUOTA)_URL$", re.IGNORECASE
+)
+"""Names of variables whose values no engine needs; a deployment's `environment_variables` can still
+give it one."""
 LAST_WORDS_TIMEOUT_S = 1.0
 FIRST_BACKOFF_S = 0.1
 LONGEST_BACKOFF_S = 30.0
 STABLE_S = 60.0
 """A worker that lived this long starts with the first back-off again."""
 log = logging.getLogger("zaffre.launcher")
+
+
+def _passed_on(environ: Mapping[str, str]) -> dict[str, str]:
+    """What a worker gets of the gateway's environment: nothing that is likely to be a secret.
+
+    Engines are other people's code, and what they log can be read through `get-logs`.
+    """
+    return {name: value for name, value in environ.items() if not _SECRET.search(name)}
 
 
 class SocketFolder:
@@ -80,7 +94,7 @@ class WorkerSupervisor:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self._name, self._engine, self._spec = name, engine, spec
-        self._environment = {**os.environ, **(environment or {})}
+        self._environment = {**_passed_on(os.environ), **(environment or {})}
         self._process: asyncio.subprocess.Process | None = None
         self.log: deque[str] = deque(maxlen=MAX_LOG_LINES)
         """The last lines that the worker wrote to its standard error, over all its lives."""

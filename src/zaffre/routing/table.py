@@ -30,7 +30,7 @@ class Selector(Struct, frozen=True):
     mesh_model: str | None = None
     """Header `x-ms-model-mesh-model-name`."""
     endpoint: str | None = None
-    """The endpoint in the path or the host name; nothing outside it is reachable then."""
+    """The endpoint in the path, or the host name of one; nothing outside it is reachable then."""
     session: str | None = None
     """Requests of one session stay with one deployment while shares do not change."""
 
@@ -54,10 +54,13 @@ class Endpoint(Struct, frozen=True):
     @property
     def main(self) -> Deployment | None:
         """The deployment that gets most; without traffic, the first."""
+        return self.main_of(_everything)
+
+    def main_of(self, permitted: "Permitted") -> Deployment | None:
+        """As `main`, of those that a caller may use."""
         shares = {name.lower(): share for name, share in self.plan.traffic.items()}
-        return max(
-            self.deployments.values(), key=lambda d: shares.get(d.name.lower(), 0), default=None
-        )
+        mine = [d for d in self.deployments.values() if permitted(self, d)]
+        return max(mine, key=lambda d: shares.get(d.name.lower(), 0), default=None)
 
 
 Target = Deployment | Endpoint
@@ -130,7 +133,7 @@ class Table:
         """The names that a caller can use as `model`, with the deployment that tells about each."""
         rows: list[tuple[str, Deployment]] = []
         for target in self._visible(endpoint, permitted).values():
-            main = target if isinstance(target, Deployment) else target.main
+            main = target if isinstance(target, Deployment) else target.main_of(permitted)
             if main is not None:
                 rows.append((target.name, main))
         return rows
@@ -149,7 +152,7 @@ class Table:
         deployment, it raises `PermissionDenied`.
         """
         visible = self._visible(selector.endpoint, permitted)
-        target, named = self._target(selector, operation, visible)
+        target, named = self._target(selector, operation, visible, permitted)
         if isinstance(target, Deployment):
             route = Route(target, reason="named" if named else "default")
         else:
@@ -179,7 +182,9 @@ class Table:
             target = next(iter(visible.values()))
         if isinstance(target, Deployment):
             return target.name, target
-        found = target.deployments.get((selector.deployment or "").lower()) or target.main
+        found = target.deployments.get((selector.deployment or "").lower())
+        if found is None or not permitted(target, found):
+            found = target.main_of(permitted)
         if found is None:
             raise NoTraffic(target.name)
         return target.name, found
@@ -188,14 +193,19 @@ class Table:
         """What a request in `endpoint`, or at the root, can reach."""
         targets = self._targets
         if endpoint is not None:
-            found = self._endpoints.get(endpoint.lower())
+            name = self._hosts.get(endpoint.lower(), endpoint)
+            found = self._endpoints.get(name.lower())
             targets = {endpoint.lower(): found} if found is not None else {}
         if permitted is _everything:
             return targets
         return {name: target for name, target in targets.items() if _usable(target, permitted)}
 
     def _target(
-        self, selector: Selector, operation: Operation, visible: dict[str, Target]
+        self,
+        selector: Selector,
+        operation: Operation,
+        visible: dict[str, Target],
+        permitted: Permitted,
     ) -> tuple[Target, bool]:
         target = self._named(selector, visible)
         if target is not None:
@@ -203,14 +213,15 @@ class Table:
         default = self._defaults.get(operation)
         if default in visible:
             return visible[default], False
-        able = [target for target in visible.values() if operation in _operations(target)]
+        does = [(target, _operations(target, permitted)) for target in visible.values()]
+        able = [target for target, operations in does if operation in operations]
         if able:
             return able[0], False
         if len(visible) == 1:
             return next(iter(visible.values())), False
         if not visible:
             raise NoModel
-        known = {known for target in visible.values() for known in _operations(target)}
+        known = {known for _, operations in does for known in operations}
         raise OperationNotSupported(operation, None, sorted(known))
 
     def _named(self, selector: Selector, visible: dict[str, Target]) -> Target | None:
@@ -280,7 +291,8 @@ def _usable(target: Target, permitted: Permitted) -> bool:
     return any(permitted(target, deployment) for deployment in target.deployments.values())
 
 
-def _operations(target: Target) -> set[Operation]:
+def _operations(target: Target, permitted: Permitted) -> set[Operation]:
     if isinstance(target, Deployment):
         return set(target.operations)
-    return {op for deployment in target.deployments.values() for op in deployment.operations}
+    mine = [d for d in target.deployments.values() if permitted(target, d)]
+    return {operation for deployment in mine for operation in deployment.operations}

@@ -141,7 +141,8 @@ class GatewayApp:
         host = (request.header(b"host") or "").partition(":")[0]
         endpoint = self._gateway.table.endpoint_of_host(host) if host else None
         if not request.path.startswith(ENDPOINTS):
-            return structs.replace(request, endpoint=endpoint), None
+            # By the name that the caller has said: its own it may not know.
+            return structs.replace(request, endpoint=endpoint and host), None
         name, _, rest = request.path.removeprefix(ENDPOINTS).partition("/")
         if endpoint is not None and endpoint.lower() != name.lower():
             # The host's endpoint may be one that the caller must not know by name.

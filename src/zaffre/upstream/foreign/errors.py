@@ -87,8 +87,9 @@ def read_foreign_error(
     if status in _ABOUT_THE_REQUEST:
         return _refusal(status, told)
     kind, message = _failure(status, told)
-    if status not in (401, 403, 429):  # the first two may quote half of a key, the last is frequent
-        log.warning("An upstream answered with %d, %r: %s", status, told.code, told.message)
+    if status not in (401, 403, 429):  # two say enough by themselves, one is frequent
+        # Its message is not logged: it may quote the prompt.
+        log.warning("An upstream answered with %d, %.64r.", status, told.code)
     retry_after_s = None
     if issubclass(kind, core.Overloaded | core.ModelUnavailable):
         retry_after_s = read_retry_after(headers)
