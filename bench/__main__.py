@@ -52,7 +52,9 @@ def main(arguments: list[str]) -> int:
         runpy.run_path(str(Path(__file__).parent / f"{asked.suite}.py"), run_name="__main__")
         return 0
     against = asked.against or AGAINST.get(asked.suite, [])
-    rounds = Rounds(asked.rounds or ROUNDS[asked.suite], busy=asked.busy, say=say)
+    rounds = Rounds(
+        asked.rounds or ROUNDS[asked.suite], busy=asked.busy, wait_s=asked.wait, say=say
+    )
     try:
         if not asked.busy:
             machine.check_quiet(wait_s=asked.wait)
@@ -80,7 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=3.0, help="of each load in a round")
     parser.add_argument("--minutes", type=float, default=3.0, help="of a soak")
     parser.add_argument("--busy", action="store_true", help="measure although others compute")
-    parser.add_argument("--wait", type=float, default=60.0, help="seconds to wait for quiet")
+    parser.add_argument(
+        "--wait", type=float, default=120.0, help="longest wait for quiet, in seconds"
+    )
     parser.add_argument("--dry", action="store_true", help="write no result")
     return parser
 

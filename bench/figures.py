@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from bench import machine
 
-MAX_TRIES = 4
+MAX_TRIES = 6
 """Tries of a round that others' work spoils."""
 Verdict = Literal["beyond", "met", "not met", "not measured"]
 
@@ -49,10 +49,13 @@ Measure = Callable[[], Mapping[str, float]]
 class Rounds:
     """Runs arms in turns, and keeps out rounds in which others used the machine."""
 
-    def __init__(self, count: int, *, busy: bool, say: Callable[[str], None]) -> None:
-        """With `busy`, others' use is noted and tolerated."""
+    def __init__(
+        self, count: int, *, busy: bool, wait_s: float, say: Callable[[str], None]
+    ) -> None:
+        """With `busy`, others' use is noted and tolerated; `wait_s`: longest wait for their end."""
         self.count = count
         self.busy = busy
+        self._wait_s = wait_s
         self.most_foreign_cores = 0.0
         self._say = say
 
@@ -78,7 +81,7 @@ class Rounds:
                 self.most_foreign_cores = max(self.most_foreign_cores, foreign)
                 return found
             self._say(f"others used {foreign:.2f} cores; again")
-            machine.check_quiet(wait_s=120)
+            machine.check_quiet(wait_s=self._wait_s)
         raise machine.BusyMachineError(
             f"Others spoiled {MAX_TRIES} tries of one round. Wait, or measure with --busy."
         )

@@ -28,6 +28,8 @@ WORKER, GUARDED = "Zaffre, worker (echo)", "Zaffre, all on, blocklist"
 CLASSIFIED = "Zaffre, all on, classifier"
 PINNING = "each gateway on core 0; mock upstream, workers and load generator on core 1"
 QUESTION = "Question @@@@@@@@: when does the reading room open on Tuesdays, and who meets there?"
+MOST_CLASSIFIED = 16
+"""Callers with the classifier: beyond them one waits for its model alone."""
 MANY = 1_000_000_000
 
 
@@ -167,13 +169,13 @@ def measure(
         for callers in CALLERS:
             name = f"JSON, {callers} caller{'s' * (callers > 1)}"
             runs = {arm.name: partial(_json, arm, callers, seconds) for arm in arms}
+            if callers > MOST_CLASSIFIED:
+                del runs[CLASSIFIED]
             rows += rounds.run(name, runs)
         runs = {arm.name: partial(_first, arm, seconds) for arm in arms}
         rows += rounds.run("SSE, time to first token, 1 caller", runs)
         for streams in STREAMS:
-            # Without the classifier: what it costs is its model's to say, not the relay's.
-            runs = {arm.name: partial(_streams, arm, streams) for arm in arms}
-            runs.pop(CLASSIFIED)
+            runs = {a.name: partial(_streams, a, streams) for a in arms if a.name != CLASSIFIED}
             rows += rounds.run(f"SSE, {streams} streams of 50 tokens/s", runs)
     return rows
 
