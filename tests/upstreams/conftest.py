@@ -5,8 +5,8 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from calling import SECRET, Open, OpenPool
 from fault_server import FaultServer
+from pool_calls import SECRET, Open, OpenPool
 
 from zaffre.core.plan import Upstream
 from zaffre.upstream.foreign.client import ForeignClient

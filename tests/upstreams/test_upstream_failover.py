@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from calling import HELLO, SECRET, OpenPool, chat, cut, text_of
 from fault_server import (
     GOOD_ANSWER,
     GOOD_STREAM,
@@ -16,6 +15,7 @@ from fault_server import (
     said,
     whole,
 )
+from pool_calls import HELLO, SECRET, OpenPool, chat, cut, text_of
 
 from zaffre.core.deltas import TextDelta
 from zaffre.core.errors import EngineFailed, InvalidRequest, ModelUnavailable, Overloaded

@@ -5,7 +5,6 @@ import json
 from contextlib import aclosing
 
 import pytest
-from calling import HELLO, Open, chat, cut
 from fault_server import (
     COUNTED,
     GOOD_ANSWER,
@@ -24,6 +23,7 @@ from fault_server import (
     stream,
     whole,
 )
+from pool_calls import HELLO, Open, chat, cut
 
 from zaffre.core.calls import EmbedCall
 from zaffre.core.deltas import Finish, TextDelta, Usage

@@ -4,7 +4,6 @@ import asyncio
 from contextlib import aclosing
 
 import pytest
-from calling import HELLO, OpenPool, chat, text_of
 from fault_server import (
     GOOD_ANSWER,
     GOOD_STREAM,
@@ -16,6 +15,7 @@ from fault_server import (
     refusal,
     said,
 )
+from pool_calls import HELLO, OpenPool, chat, text_of
 
 from zaffre.core.deltas import TextDelta
 from zaffre.core.errors import EngineFailed, InvalidRequest, ModelUnavailable

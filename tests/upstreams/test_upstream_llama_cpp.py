@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from calling import asking, chat, complete, text_of
+from pool_calls import asking, chat, complete, text_of
 
 from zaffre.core.answers import gather
 from zaffre.core.calls import ChatCall, CompletionCall, JsonSchema, Sampling, TextPart, UserMessage

@@ -4,7 +4,6 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from calling import SECRET, Open, asking, chat
 from fault_server import (
     COUNTED,
     GOOD_ANSWER,
@@ -15,6 +14,7 @@ from fault_server import (
     stream,
     whole,
 )
+from pool_calls import SECRET, Open, asking, chat
 
 from zaffre.core import errors
 from zaffre.core.calls import EmbedCall

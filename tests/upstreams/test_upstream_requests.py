@@ -5,8 +5,8 @@ import logging
 from typing import Any
 
 import pytest
-from calling import HELLO, SECRET, Open, asking, chat, complete
 from fault_server import GOOD_ANSWER, GOOD_STREAM, FaultServer, refusal, stream, whole
+from pool_calls import HELLO, SECRET, Open, asking, chat, complete
 
 from zaffre.core.calls import CompletionCall, EmbedCall, ImageEmbedCall, ImageInput, Sampling
 from zaffre.core.deltas import Finish, TextDelta, Usage

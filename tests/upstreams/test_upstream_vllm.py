@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator
 
 import pytest
-from calling import asking, chat, complete, text_of
+from pool_calls import asking, chat, complete, text_of
 
 from zaffre.core.calls import CompletionCall, Sampling
 from zaffre.core.deltas import Finish

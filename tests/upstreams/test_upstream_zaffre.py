@@ -4,7 +4,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from calling import asking, chat, complete, text_of
+from pool_calls import asking, chat, complete, text_of
 
 from servers import RunningServer
 from zaffre.core.answers import gather
