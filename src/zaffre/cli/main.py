@@ -105,7 +105,7 @@ def main() -> None:
     """Run the command line; an error of ours is one sentence, not a traceback."""
     wanted = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     try:
-        build_app(wanted)()
+        build_app(wanted)(prog_name="zaffre")
     except ZaffreError as error:
         print(f"zaffre: {error.message}", file=sys.stderr)
         sys.exit(1)
