@@ -1,4 +1,4 @@
-"""A fixed load for a while: does the gateway's memory grow, and does anything stay behind?"""
+"""A fixed load for a while: whether the gateway's memory grows, and what stays behind."""
 
 import math
 import sys
