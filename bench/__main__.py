@@ -2,6 +2,7 @@
 
 import argparse
 import runpy
+import signal
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -149,6 +150,11 @@ def _result(
     )
 
 
+def _end(_signal: int, _frame: object) -> None:
+    sys.exit(128 + signal.SIGTERM)  # by way of all that ends what was started
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _end)
     WORK.mkdir(exist_ok=True)
     sys.exit(main(sys.argv[1:]))

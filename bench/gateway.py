@@ -15,12 +15,15 @@ from msgspec import Struct, json
 from bench import load, peers
 from bench.figures import Bar, Rounds, Row, difference, find, judge, ratio
 from bench.load import Load, Report
+from bench.mock import UNPACED
 from bench.processes import KEY, Address, Server, free_port, served, work_folder, zaffre
 
 GATEWAY_CORE, OTHERS_CORE = 0, 1
 CALLERS = (1, 16, 64, 256)
 STREAM_TOKENS = 250
 STREAMS = (20, 200)
+FLOODS = 32
+"""Streams without a pause, of those ways that do not pace themselves."""
 MEMORY_DISK = Path("/dev/shm")  # noqa: S108 - to measure a ledger without a disk
 DIRECT, HOP, LITELLM = "mock upstream, direct", "plain uvicorn hop", "LiteLLM"
 UPSTREAM, IN_MEMORY = "Zaffre, upstream", "Zaffre, upstream, ledger on a memory disk"
@@ -177,10 +180,19 @@ def measure(
         for streams in STREAMS:
             runs = {a.name: partial(_streams, a, streams) for a in arms if a.name != CLASSIFIED}
             rows += rounds.run(f"SSE, {streams} streams of 50 tokens/s", runs)
+        floods = [a for a in arms if not a.echo and a.name != CLASSIFIED]
+        runs = {arm.name: partial(_flood, arm) for arm in floods}
+        rows += rounds.run(f"SSE, {FLOODS} streams without a pause", runs)
     return rows
 
 
-def asked(arm: Arm, *, stream_tokens: int | None = None, **options: Any) -> Load:  # noqa: ANN401
+def asked(
+    arm: Arm,
+    *,
+    stream_tokens: int | None = None,
+    pause: bool = True,
+    **options: Any,  # noqa: ANN401
+) -> Load:
     """The load of one arm; `options` are fields of `Load`."""
     question = QUESTION
     if arm.echo and stream_tokens is not None:
@@ -193,7 +205,7 @@ def asked(arm: Arm, *, stream_tokens: int | None = None, **options: Any) -> Load
             {"role": "user", "content": question.rstrip()},
         ],
         "max_tokens": stream_tokens or 64,
-        "temperature": 0,
+        "temperature": 0 if pause else UNPACED,
     }
     if stream_tokens is not None:
         body["stream"] = True
@@ -227,6 +239,16 @@ def _json(arm: Arm, callers: int, seconds: float) -> dict[str, float]:
 def _first(arm: Arm, seconds: float) -> dict[str, float]:
     report, _ = run(arm, asked(arm, stream_tokens=1, duration_s=seconds))
     return {"first_p50_ms": report.first_ms.p50, "first_p99_ms": report.first_ms.p99}
+
+
+def _flood(arm: Arm) -> dict[str, float]:
+    """What a chunk costs when there is always another one, and nothing waits for the clock."""
+    wanted = asked(arm, stream_tokens=STREAM_TOKENS, pause=False, callers=FLOODS, turns=1)
+    report, cpu_s = run(arm, wanted)
+    return {
+        "chunks_per_s": report.chunks / report.elapsed_s,
+        "gateway_cpu_us_per_chunk": cpu_s / report.chunks * 1e6,
+    }
 
 
 def _streams(arm: Arm, streams: int) -> dict[str, float]:

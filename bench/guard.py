@@ -192,7 +192,7 @@ def _left(folder: Path, upstream: int) -> dict[str, float]:
 
 def _disturb(arm: Arm) -> None:
     load.run(gateway.asked(arm, callers=20, turns=LEFT_REQUESTS // 20))
-    left = {"callers": LEFT_STREAMS, "duration_s": 1.0, "leave": True}
+    left: dict[str, Any] = {"callers": LEFT_STREAMS, "duration_s": 1.0, "leave": True}
     load.run(gateway.asked(arm, stream_tokens=STREAM_TOKENS, **left))
 
 

@@ -1,6 +1,7 @@
 """A mock upstream: OpenAI's chat API without a model, as cheap as it can be in Python.
 
-python -m bench.mock PORT          JSON at once; streams of `max_tokens` tokens, 50 per second
+python -m bench.mock PORT          JSON at once; streams of `max_tokens` tokens, 50 per second, or
+                                   with `"temperature": 2` as fast as they go
 
 Each token of a stream is the time at which it was sent, on the machine's monotonic clock, so that
 a reader on the same machine knows how long it was under way.
@@ -15,6 +16,7 @@ import msgspec
 import uvloop
 
 TOKENS_PER_S = 50
+UNPACED = 2
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
 STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -43,6 +45,7 @@ class Asked(msgspec.Struct):
 
     stream: bool = False
     max_tokens: int = 64
+    temperature: float = 0.0
 
 
 class Connection(asyncio.Protocol):
@@ -81,9 +84,10 @@ class Connection(asyncio.Protocol):
             return
         role = CHUNK % (b'{"role":"assistant","content":""}', b"null")
         self._write(STREAM_HEAD + _chunked(role))
-        self._speak(asked.max_tokens, asked.max_tokens, self._loop.time())
+        pause_s = 0.0 if asked.temperature == UNPACED else 1 / TOKENS_PER_S
+        self._speak(asked.max_tokens, asked.max_tokens, pause_s, self._loop.time())
 
-    def _speak(self, left: int, tokens: int, due_s: float) -> None:
+    def _speak(self, left: int, tokens: int, pause_s: float, due_s: float) -> None:
         """Send a token and see to it that the next one follows; then the end."""
         if left == 0:
             end = CHUNK % (b"{}", b'"stop"') + USAGE % (tokens, 60 + tokens) + b"data: [DONE]\n\n"
@@ -91,8 +95,8 @@ class Connection(asyncio.Protocol):
             return
         said = b'{"content":"%.6f "}' % time.monotonic()
         self._write(_chunked(CHUNK % (said, b"null")))
-        due_s += 1 / TOKENS_PER_S
-        self._timer = self._loop.call_at(due_s, self._speak, left - 1, tokens, due_s)
+        due_s += pause_s
+        self._timer = self._loop.call_at(due_s, self._speak, left - 1, tokens, pause_s, due_s)
 
     def _write(self, content: bytes) -> None:
         self._transport.write(content)  # type: ignore[attr-defined] # uvloop's own class
