@@ -24,9 +24,8 @@ STREAM_TOKENS = 250
 STREAMS = (20, 200)
 FLOODS = 32
 """Streams without a pause, of those ways that do not pace themselves."""
-MEMORY_DISK = Path("/dev/shm")  # noqa: S108 - to measure a ledger without a disk
 DIRECT, HOP, LITELLM = "mock upstream, direct", "plain uvicorn hop", "LiteLLM"
-UPSTREAM, IN_MEMORY = "Zaffre, upstream", "Zaffre, upstream, ledger on a memory disk"
+UPSTREAM, NO_LEDGER = "Zaffre, upstream", "Zaffre, upstream, no ledger"
 WORKER, GUARDED = "Zaffre, worker (echo)", "Zaffre, all on, blocklist"
 CLASSIFIED = "Zaffre, all on, classifier"
 PINNING = "each gateway on core 0; mock upstream, workers and load generator on core 1"
@@ -79,7 +78,7 @@ def plan(upstream_port: int) -> list[dict[str, Any]]:
     return [own, *serverless]
 
 
-def zaffre_arms(server: Server, in_memory: Server | None) -> list[Arm]:
+def zaffre_arms(server: Server, without_ledger: Server) -> list[Arm]:
     """The ways through Zaffre."""
     headers = {"api-key": KEY}
     base = Address(server.port, headers=headers)
@@ -90,9 +89,8 @@ def zaffre_arms(server: Server, in_memory: Server | None) -> list[Arm]:
     for name, endpoint in ((GUARDED, "guarded"), (CLASSIFIED, "classified")):
         path = f"/endpoints/{endpoint}{base.path}"
         arms.append(Arm(name, Address(server.port, path, headers), server))
-    if in_memory is not None:
-        arms.append(Arm(IN_MEMORY, Address(in_memory.port, headers=headers), in_memory))
-    return arms
+    bare = Address(without_ledger.port, headers=headers)
+    return [*arms, Arm(NO_LEDGER, bare, without_ledger)]
 
 
 @contextmanager
@@ -110,19 +108,17 @@ def all_arms(against: Sequence[str], say: Callable[[str], None]) -> Iterator[lis
             served(hop, "hop", folder, cores=[GATEWAY_CORE], port=hop_port)
         )
         arms.append(Arm(HOP, Address(hop_port), server))
-        zaffres = [folder]
-        if MEMORY_DISK.is_dir():
-            zaffres.append(stack.enter_context(work_folder(MEMORY_DISK)))
-        found = [
-            stack.enter_context(zaffre(plan(port), place, cores=[GATEWAY_CORE]))
-            for place in zaffres
-        ]
-        arms += zaffre_arms(found[0], found[1] if len(found) > 1 else None)
+        pinned: dict[str, Any] = {"cores": [GATEWAY_CORE]}
+        server = stack.enter_context(zaffre(plan(port), folder, **pinned))
+        place = stack.enter_context(work_folder())
+        off = {"ZAFFRE_LEDGER_URL": "off"}
+        bare = stack.enter_context(zaffre(plan(port), place, environment=off, **pinned))
+        arms += zaffre_arms(server, bare)
         if "litellm" in against:
             arms.append(_litellm(stack, folder, port, say))
         warm_up(arms)
-        for server in found:
-            server.place_children(OTHERS_CORE)
+        for one in (server, bare):
+            one.place_children(OTHERS_CORE)
         yield arms
 
 
@@ -283,7 +279,7 @@ def _latency_bars(rows: Sequence[Row]) -> list[Bar]:
     direct = find(rows, one, DIRECT)
     rules: Mapping[str, tuple[float, float, float | None]] = {
         UPSTREAM: (0.6, 2.0, 0.4),
-        IN_MEMORY: (0.6, 2.0, 0.4),
+        NO_LEDGER: (0.6, 2.0, 0.4),
         WORKER: (0.6, 2.0, 0.4),
     }
     for arm, (p50_bar, p99_bar, beyond) in rules.items():

@@ -19,7 +19,7 @@ from zaffre.config.settings import ConfigurationError, Settings
 from zaffre.config.state import PlanStore, SavedPlan
 from zaffre.core.calls import OPERATIONS
 from zaffre.core.cards import ModelCard
-from zaffre.core.errors import ZaffreError
+from zaffre.core.errors import InvalidRequest, ZaffreError
 from zaffre.core.media import MediaFetcher
 from zaffre.core.metering import UsageQuery, UsageSum
 from zaffre.core.plan import DeploymentPlan, Plan, ServingOptions
@@ -174,7 +174,8 @@ class Front(ABC):
     async def _let_go(self) -> None:
         await self._filters.aclose()
         await self._quota.aclose()
-        await self._ledger.aclose()
+        if self._ledger is not None:
+            await self._ledger.aclose()
         await self.door.aclose()
         if self._media is not None:
             self._media.close()
@@ -265,6 +266,8 @@ class RunningGateway(Front):
         self._filters.check(plan)
 
     async def _read_usage(self, query: UsageQuery) -> list[UsageSum]:
+        if self._ledger is None:
+            raise InvalidRequest("This server keeps no ledger: its setting ledger_url is off.")
         prices = await asyncio.to_thread(find_prices, self._given.store)
         return await self._ledger.usage(query, prices)
 

@@ -85,6 +85,17 @@ def test_the_bill_adds_up_after_kill_9(tmp_path: Path):
     assert 3 * 4 + tokens <= row["completion_tokens"] <= 3 * 4 + max(tokens, chunks)
 
 
+def test_a_server_without_a_ledger_keeps_nothing(tmp_path: Path):
+    """Given a server without a ledger, when requests are answered, then no file has them, and
+    whoever asks for the usage is told why there is none."""
+    with serving(tmp_path, f"settings: {{ledger_url: off}}\n{BILL}") as server:
+        assert server.ask("POST", CHAT, said())[0] == 200
+        status, body, _ = server.ask("GET", "/admin/usage?by=model")
+    assert (status, body["code"]) == (400, "invalid_request")
+    assert "ledger_url" in body["message"]
+    assert not (tmp_path / "home" / "usage.db").exists()
+
+
 @contextlib.contextmanager
 def stream(server: RunningServer, key: str, text: str) -> Iterator[Iterator[bytes]]:
     """The lines of a streamed answer, for as long as they come."""

@@ -140,7 +140,7 @@ SETTINGS: tuple[Setting, ...] = (
         str,
         None,
         "A Postgres that several gateways share as ledger, as `postgresql://…`; the file in the"
-        " server's home is its outbox then.",
+        " server's home is its outbox then. `off`: no ledger; quotas still count.",
         secret=True,
     ),
     Setting(

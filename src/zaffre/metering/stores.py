@@ -12,6 +12,8 @@ from zaffre.metering.quota import MemoryQuota
 from zaffre.metering.shared_quota import AccountStore, SharedQuota, StoreAway
 
 POSTGRES_SCHEMES = ("postgresql", "postgres")
+NO_LEDGER = "off"
+"""Instead of a ledger's URL: nothing is kept of any request."""
 _ACCOUNT_STORES = {
     "postgresql": "zaffre.metering.quota_postgres:PostgresAccounts",
     "postgres": "zaffre.metering.quota_postgres:PostgresAccounts",
@@ -26,16 +28,20 @@ _EXTRAS = {"asyncpg": "postgres", "redis": "redis"}
 
 def open_ledger(
     path: Path, url: str | None = None, *, retention_days: int | None = RETENTION_DAYS
-) -> Ledger:
-    """The ledger in the file `path`; with a Postgres `url`, that file is its outbox.
+) -> Ledger | None:
+    """The ledger in the file `path`; with a Postgres `url`, that file is its outbox; None when
+    `url` is `off`.
 
     Called inside the event loop that uses it. Raises `MeteringUnavailable` when the file cannot be
     opened, the scheme is unknown, or a package is missing; never because Postgres is away.
     """
     if url is None:
         return SqliteLedger(path, retention_days=retention_days)
+    if url == NO_LEDGER:
+        return None
     if urlsplit(url).scheme not in POSTGRES_SCHEMES:
-        raise MeteringUnavailable(f"A ledger's URL starts with {POSTGRES_SCHEMES[0]}://.")
+        known = f"starts with {POSTGRES_SCHEMES[0]}:// or is '{NO_LEDGER}'"
+        raise MeteringUnavailable(f"A ledger's URL {known}.")
     ledger = _load("zaffre.metering.postgres:PostgresLedger")
     return cast("Ledger", ledger(url, path, retention_days=retention_days))
 
