@@ -1,6 +1,8 @@
 """One suite for every store of quotas: exact for one gateway process, and for two."""
 
 import asyncio
+import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +14,10 @@ from postgres_server import PostgresServer
 from zaffre.core.errors import MeteringUnavailable, QuotaExceeded, RequestAboveQuota
 from zaffre.core.metering import Scope
 from zaffre.core.plan import Limits
-from zaffre.metering.quota_sqlite import SqliteAccounts
+from zaffre.metering.quota_sqlite import TIDY_EVERY, SqliteAccounts
 from zaffre.metering.shared_quota import SharedQuota
 from zaffre.metering.stores import open_quota
+from zaffre.metering.turns import Turns
 
 CHILD = Path(__file__).with_name("quota_child.py")
 
@@ -63,7 +66,7 @@ async def test_two_gateways_let_exactly_the_limit_in(quotas, request):
 
 def test_two_processes_let_exactly_the_limit_in(url):
     """Given 100 requests each of two processes on a quota of 100, when they race, 100 are in."""
-    command = [sys.executable, str(CHILD), url, "100", "100"]
+    command = [sys.executable, str(CHILD), url, "raced", "100", "100"]
     children = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for _ in range(2)
@@ -147,6 +150,68 @@ async def test_budgets_survive_a_restart(tmp_path):
         await second.reserve(scopes, 31)
     await second.reserve(scopes, 30)
     await second.aclose()
+
+
+def test_what_was_taken_stays_taken_after_a_kill(url):
+    """Given a gateway that takes 60 of 100 and is killed, when the next asks for 41, it has 40."""
+    command = [sys.executable, str(CHILD), url, "killed"]
+    first = [*command, "60", "100", "die"]
+    killed = subprocess.run(first, input=b"go\n", stdout=subprocess.PIPE, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    second = [*command, "41", "100"]
+    said = subprocess.run(second, input=b"go\n", stdout=subprocess.PIPE, check=True)
+    assert said.stdout.splitlines()[-1] == b"40 1"
+
+
+async def test_a_neighbours_change_is_waited_for(tmp_path):
+    """Given another process in the middle of its change, when requests come, then they wait for it,
+    nothing else does, and who leaves meanwhile holds nothing."""
+    path = tmp_path / "quota.db"
+    quota, neighbour = open_quota(f"sqlite:{path}"), Turns(path)
+    scopes = [Scope("key", "k", Limits(concurrent_requests=1))]
+    await (await quota.reserve(scopes, 0)).settle(0)
+    with neighbour.taken():
+        leaving = asyncio.ensure_future(quota.reserve(scopes, 0))
+        staying = asyncio.ensure_future(quota.reserve([Scope("key", "o", scopes[0].limits)], 0))
+        await asyncio.wait([leaving, staying], timeout=0.05)
+        assert not leaving.done()
+        assert not staying.done()
+        leaving.cancel()
+    await staying
+    await quota.reserve(scopes, 0)
+    await quota.aclose()
+    neighbour.close()
+
+
+async def test_who_writes_without_queueing_is_waited_for(tmp_path):
+    """Given a program that writes the file without a turn, when a request comes, then it waits."""
+    path = tmp_path / "quota.db"
+    quota = open_quota(f"sqlite:{path}")
+    scopes = [Scope("key", "k", Limits(requests_per_minute=9))]
+    await quota.reserve(scopes, 0)
+    stranger = sqlite3.connect(path, isolation_level=None)
+    stranger.execute("BEGIN IMMEDIATE")
+    waiting = asyncio.ensure_future(quota.reserve(scopes, 0))
+    await asyncio.wait([waiting], timeout=0.05)
+    assert not waiting.done()
+    stranger.execute("ROLLBACK")
+    assert (await waiting).rates.remaining_requests == 7
+    stranger.close()
+    await quota.aclose()
+
+
+async def test_the_log_beside_the_file_does_not_grow(tmp_path):
+    """Given thousands of changes, when they are made, then SQLite's log is begun anew at times."""
+    store = SqliteAccounts(tmp_path / "quota.db")
+    quota = SharedQuota(store)
+    scopes = [Scope("key", "k", Limits(tokens_per_day=10**9))]
+    for _ in range(2 * TIDY_EVERY):
+        await quota.reserve(scopes, 1)
+    settled_size = (tmp_path / "quota.db-wal").stat().st_size
+    for _ in range(2 * TIDY_EVERY):
+        await quota.reserve(scopes, 1)
+    assert (tmp_path / "quota.db-wal").stat().st_size <= settled_size
+    await quota.aclose()
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,10 @@ class PostgresAccounts:
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._changes = 0
 
+    def change_now(self, names: Sequence[str], change: Change, now: float) -> bool:
+        """Never: it is a round trip away; see `AccountStore`."""
+        return False
+
     async def change(self, names: Sequence[str], change: Change, now: float) -> None:
         """Change accounts in one transaction; see `AccountStore`."""
         try:

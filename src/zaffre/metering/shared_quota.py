@@ -1,7 +1,8 @@
 """Quotas that several gateway processes share, over any store that can change accounts at once.
 
-What waits while the store is asked goes there together the next time, so the store's round trip
-bounds the wait of a request and not the number of requests per second.
+A store that is there is changed on the spot. What waits while a store is asked goes there together
+the next time, so the store's round trip bounds the wait of a request and not the number of requests
+per second. What ended requests give back goes with the next request, or alone a moment later.
 """
 
 import asyncio
@@ -26,6 +27,8 @@ MAX_TOGETHER = 256
 """Requests in one round trip."""
 LAST_TRY_S = 5.0
 """How long the end of the server waits for the store."""
+SETTLE_WITHIN_S = 0.005
+"""How long the store may wait to hear of a request's end, when no other request comes."""
 
 log = logging.getLogger("zaffre.metering")
 
@@ -37,7 +40,13 @@ class StoreAway(Exception):
 
 
 class AccountStore(Protocol):
-    """Keeps accounts by name, for several gateways."""
+    """Keeps accounts by name, for several gateways. Asked for one change after another."""
+
+    def change_now(self, names: Sequence[str], change: Change, now: float) -> bool:
+        """The same as `change` where that takes less time than asking somebody to do it.
+
+        False: nothing was done, because it could not be done without a wait. Raises `StoreAway`.
+        """
 
     async def change(self, names: Sequence[str], change: Change, now: float) -> None:
         """Load the accounts `names`, let `change` change them or add missing ones, and store them.
@@ -69,28 +78,49 @@ _Wish = _Reserve | _Settle | _Renew
 _Outcome = Grant | ZaffreError | None
 
 
+class _Batch:
+    """Some wishes on their way to the store, and what came of them."""
+
+    def __init__(
+        self, wishes: Sequence[_Wish], running: dict[str, int], gateway: str, now: float
+    ) -> None:
+        self.wishes, self.now = wishes, now
+        self.names = sorted({*_names(wishes)})
+        self.running = running
+        self.outcomes: list[_Outcome] = []
+        self._before, self._gateway = running, gateway
+
+    def change(self, accounts: dict[str, Account]) -> None:
+        """A `Change`: all wishes in order."""
+        book = Book(accounts, dict(self._before), self._gateway)
+        self.outcomes = [_grant(book, wish, self.now) for wish in self.wishes]
+        self.running = book.running
+
+
 class SharedQuota:
     """A `zaffre.core.metering.Quota` over `store`. Made inside the event loop that uses it."""
 
     def __init__(self, store: AccountStore, clock: Callable[[], float] = time.time) -> None:
         self._store, self._clock = store, clock
+        self._loop = asyncio.get_running_loop()
         self._gateway = uuid.uuid4().hex
         self._running: dict[str, int] = {}
         self._wishes: list[_Wish] = []
         self.problem = ""
         """Why requests with limits are refused at present; empty when all is well."""
         self._worker: asyncio.Task[None] | None = None
-        self._renewer = asyncio.get_running_loop().create_task(self._renew())
+        self._settling: asyncio.TimerHandle | None = None
+        self._renewer = self._loop.create_task(self._renew())
 
     async def reserve(self, scopes: Sequence[Scope], tokens: int) -> "SharedReservation":
         """Take a request and `tokens` tokens from every scope, or from none; see `Quota`."""
-        limited = [scope for scope in scopes if scope.limits != Limits()]
+        limited = [scope for scope in scopes if scope.limits != _UNLIMITED]
         if not limited:
             unlimited = Grant(limited, tokens, moment_of(self._clock()), RateLimits())
             return SharedReservation(self, unlimited)
         if len(self._wishes) >= MAX_WAITING:
             raise Overloaded("Too many requests wait for their quota.")
-        waiter: asyncio.Future[Grant] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[Grant] = self._loop.create_future()
         self._ask(_Reserve(limited, tokens, waiter))
         try:
             return SharedReservation(self, await waiter)
@@ -101,46 +131,68 @@ class SharedQuota:
 
     def settle(self, grant: Grant, tokens: int) -> None:
         """A request has ended and used `tokens`; the store hears of it in time."""
-        if grant.scopes:
-            self._ask(_Settle(grant, tokens))
+        if not grant.scopes:
+            return
+        self._wishes.append(_Settle(grant, tokens))
+        if self._settling is None:
+            self._settling = self._loop.call_later(SETTLE_WITHIN_S, self._settle_all)
 
     async def aclose(self) -> None:
         """Tell the store what it has not heard, and let go of it."""
         self._renewer.cancel()
+        self._settle_all()
         if self._worker is not None:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._worker, LAST_TRY_S)
         await self._store.aclose()
 
+    def _settle_all(self) -> None:
+        if self._settling is not None:
+            self._settling.cancel()
+            self._settling = None
+        self._start()
+
     def _ask(self, wish: _Wish) -> None:
         self._wishes.append(wish)
-        if self._worker is None or self._worker.done():
-            self._worker = asyncio.get_running_loop().create_task(self._work())
+        self._start()
+
+    def _start(self) -> None:
+        """See to it that all wishes are told to the store: now, or by a worker that can wait."""
+        if self._worker is not None and not self._worker.done():
+            return
+        while self._wishes:
+            batch = self._next_batch()
+            try:
+                changed = self._store.change_now(batch.names, batch.change, batch.now)
+            except Exception as trouble:  # noqa: BLE001 - the fence: what is not told waits for ever
+                self._fail(batch, trouble)
+            else:
+                if not changed:
+                    self._wishes[:0] = batch.wishes
+                    self._worker = self._loop.create_task(self._work())
+                    return
+                self._done(batch)
 
     async def _work(self) -> None:
         while self._wishes:
-            wishes = self._wishes[:MAX_TOGETHER]
-            del self._wishes[:MAX_TOGETHER]
+            batch = self._next_batch()
             try:
-                await self._do(wishes)
+                await self._store.change(batch.names, batch.change, batch.now)
             except Exception as trouble:  # noqa: BLE001 - the fence: what is not told waits for ever
-                self._fail(wishes, f"{type(trouble).__name__}: {trouble}")
+                self._fail(batch, trouble)
             else:
-                self.problem = ""
+                self._done(batch)
 
-    async def _do(self, wishes: list[_Wish]) -> None:
-        now = self._clock()
-        books: list[Book] = []
-        outcomes: list[_Outcome] = []
+    def _next_batch(self) -> _Batch:
+        # What is given back can be taken at once.
+        wishes = sorted(self._wishes[:MAX_TOGETHER], key=_takes)
+        del self._wishes[:MAX_TOGETHER]
+        return _Batch(wishes, self._running, self._gateway, self._clock())
 
-        def change(accounts: dict[str, Account]) -> None:
-            book = Book(accounts, dict(self._running), self._gateway)
-            outcomes[:] = [_grant(book, wish, now) for wish in wishes]
-            books.append(book)
-
-        await self._store.change(sorted({*_names(wishes)}), change, now)
-        self._running = books[-1].running
-        for wish, outcome in zip(wishes, outcomes, strict=True):
+    def _done(self, batch: _Batch) -> None:
+        self.problem = ""
+        self._running = batch.running
+        for wish, outcome in zip(batch.wishes, batch.outcomes, strict=True):
             if isinstance(wish, _Reserve):
                 self._tell(wish, outcome)
 
@@ -153,20 +205,21 @@ class SharedQuota:
         elif outcome is not None and not wish.waiter.done():
             wish.waiter.set_exception(outcome)
 
-    def _fail(self, wishes: list[_Wish], problem: str) -> None:
+    def _fail(self, batch: _Batch, trouble: Exception) -> None:
+        problem = f"{type(trouble).__name__}: {trouble}"
         if not self.problem:
             log.error(
                 "Requests with limits are refused; their account is out of reach: %s", problem
             )
         self.problem = problem
-        for wish in wishes:
+        for wish in batch.wishes:
             if isinstance(wish, _Reserve) and not wish.waiter.done():
                 wish.waiter.set_exception(
                     MeteringUnavailable("The account of what you may use is out of reach.")
                 )
             elif isinstance(wish, _Settle):
                 # Tokens run out by themselves; the next word to the store has this count.
-                Book({}, self._running).settle(wish.grant, wish.tokens, self._clock())
+                Book({}, self._running).settle(wish.grant, wish.tokens, batch.now)
 
     async def _renew(self) -> None:
         while True:
@@ -203,8 +256,13 @@ def decode_account(content: bytes) -> Account:
     return _decoder.decode(content)
 
 
+_UNLIMITED = Limits()
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Account)
+
+
+def _takes(wish: _Wish) -> bool:
+    return isinstance(wish, _Reserve)
 
 
 def _names(wishes: Iterable[_Wish]) -> Iterable[str]:

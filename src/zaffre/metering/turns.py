@@ -18,12 +18,28 @@ class Turns:
 
     @contextmanager
     def taken(self) -> Iterator[None]:
-        """Wait for our turn, and have it. It ends with the process, however that ends."""
-        fcntl.flock(self._file, fcntl.LOCK_EX)
+        """Wait for our turn, and have it."""
+        self.take()
         try:
             yield
         finally:
-            fcntl.flock(self._file, fcntl.LOCK_UN)
+            self.give_up()
+
+    def take(self) -> None:
+        """Wait for our turn. It ends with `give_up`, or with the process, however that ends."""
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def take_now(self) -> bool:
+        """Have our turn if that takes no wait; see `take`."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def give_up(self) -> None:
+        """Let the next in line have its turn."""
+        fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Leave the queue."""
