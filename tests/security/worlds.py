@@ -14,7 +14,7 @@ from zaffre.auth.policy import Place
 from zaffre.core.calls import ChatCall, CompletionCall, EmbedCall, ImageEmbedCall, Operation
 from zaffre.core.capabilities import GENERATION_PARAMETERS, Capabilities
 from zaffre.core.cards import ModelCard
-from zaffre.core.deltas import Deltas, Embeddings, Finish, TextDelta, Usage
+from zaffre.core.deltas import Batches, Embeddings, Finish, TextDelta, Usage
 from zaffre.core.engine import Health
 from zaffre.core.plan import AuthMode, DeploymentPlan, EndpointPlan
 from zaffre.core.principals import Principal
@@ -88,13 +88,11 @@ class Noting:
     def __init__(self, model: Model, reached: list[Model]) -> None:
         self._model, self._reached = model, reached
 
-    async def chat(self, call: ChatCall, *, stream: bool) -> Deltas:
-        async for delta in self._say():
-            yield delta
+    def chat(self, call: ChatCall, *, stream: bool) -> Batches:
+        return self._say()
 
-    async def complete(self, call: CompletionCall, *, stream: bool) -> Deltas:
-        async for delta in self._say():
-            yield delta
+    def complete(self, call: CompletionCall, *, stream: bool) -> Batches:
+        return self._say()
 
     async def embed(self, call: EmbedCall) -> Embeddings:
         self._reached.append(self._model)
@@ -107,11 +105,10 @@ class Noting:
     async def health(self) -> Health:
         return Health()
 
-    async def _say(self) -> Deltas:
+    async def _say(self) -> Batches:
         self._reached.append(self._model)
-        yield TextDelta("yes")
-        yield Finish("stop")
-        yield Usage(1, 1)
+        yield [TextDelta("yes")]
+        yield [Finish("stop"), Usage(1, 1)]
 
 
 class OneCaller:

@@ -27,8 +27,8 @@ def asking(text: str, **sampling: Any) -> ChatCall:
 
 async def chat(client: ModelClient, call: ChatCall = HELLO, *, stream: bool = True) -> list[Delta]:
     """All deltas of a chat."""
-    async with aclosing(client.chat(call, stream=stream)) as deltas:
-        return [delta async for delta in deltas]
+    async with aclosing(client.chat(call, stream=stream)) as batches:
+        return [delta async for batch in batches for delta in batch]
 
 
 async def complete(
@@ -36,17 +36,17 @@ async def complete(
 ) -> list[Delta]:
     """All deltas of a completion."""
     chosen = call or CompletionCall(("Hello",))
-    async with aclosing(client.complete(chosen, stream=stream)) as deltas:
-        return [delta async for delta in deltas]
+    async with aclosing(client.complete(chosen, stream=stream)) as batches:
+        return [delta async for batch in batches for delta in batch]
 
 
 async def cut(client: ModelClient, gate: Gate | None = None) -> tuple[list[Delta], ZaffreError]:
     """What of a streamed chat came before its error, and the error; `gate` opens on the first."""
     came: list[Delta] = []
     try:
-        async with aclosing(client.chat(HELLO, stream=True)) as deltas:
-            async for delta in deltas:
-                came.append(delta)
+        async with aclosing(client.chat(HELLO, stream=True)) as batches:
+            async for batch in batches:
+                came += batch
                 if gate is not None:
                     gate.opened.set()
     except ZaffreError as error:

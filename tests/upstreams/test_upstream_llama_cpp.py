@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pool_calls import asking, chat, complete, text_of
 
-from zaffre.core.answers import gather
+from zaffre.core.answers import gather_batches
 from zaffre.core.calls import ChatCall, CompletionCall, JsonSchema, Sampling, TextPart, UserMessage
 from zaffre.core.deltas import Finish, TextDelta, Usage
 from zaffre.core.errors import EngineFailed, PromptTooLong, ZaffreError
@@ -90,7 +90,7 @@ async def test_a_format_holds(llama: UpstreamPool):
         Sampling(temperature=0.0, max_tokens=40),
         JsonSchema("answer", schema),
     )
-    answer = await gather(llama.chat(call, stream=True))
+    answer = await gather_batches(llama.chat(call, stream=True))
     assert answer.choices[0].text.replace(" ", "").replace("\n", "") in (
         '{"ok":true}',
         '{"ok":false}',

@@ -93,18 +93,23 @@ async def send_whole(send: Send, status: int, headers: Headers, body: bytes) -> 
     await send({"type": "http.response.body", "body": body})
 
 
-async def send_stream(send: Send, headers: Headers, frames: AsyncGenerator[bytes, None]) -> None:
+async def send_stream(
+    send: Send, headers: Headers, frames: AsyncGenerator[bytes, None], end: bytes | None = None
+) -> None:
     """Send `frames` as one answer, each as soon as it is there.
 
     Nothing is sent before the first frame: an error up to then can still have its status. An error
-    after that leaves the answer without its end, so that the client sees it was cut off.
+    after that leaves the answer without its end, so that the client sees it was cut off. A frame
+    that ends with `end` is the last one: the answer's own end goes out with it.
     """
+    started = more = False
     async with aclosing(frames):
-        started = False
         async for frame in frames:
             if not started:
                 start = {"type": "http.response.start", "status": 200, "headers": list(headers)}
                 await send(start)
                 started = True
-            await send({"type": "http.response.body", "body": frame, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
+            more = end is None or not frame.endswith(end)
+            await send({"type": "http.response.body", "body": frame, "more_body": more})
+    if more:
+        await send({"type": "http.response.body", "body": b""})

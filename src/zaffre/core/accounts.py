@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable
 
 from zaffre.core.deltas import (
+    Batches,
     Delta,
-    Deltas,
     Finish,
     ReasoningDelta,
     TextDelta,
@@ -80,11 +80,15 @@ class Account:
         if self._ledger is not None and self._entry is None:
             self._entry = self._ledger.open(self._row(0, 0))
 
-    async def counted(self, deltas: Deltas) -> Deltas:
-        """`deltas`, noted on their way."""
-        async for delta in deltas:
-            self._see(delta)
-            yield delta
+    async def counted(self, batches: Batches) -> Batches:
+        """`batches`, noted on their way."""
+        async for batch in batches:
+            before = self.tokens
+            for delta in batch:
+                self._see(delta)
+            if self.tokens != before and self._entry is not None and self._ledger is not None:
+                self._ledger.checkpoint(self._entry, self.tokens)
+            yield batch
 
     def _see(self, delta: Delta) -> None:
         match delta:
@@ -92,8 +96,6 @@ class Account:
                 if self._first_token is None:
                     self._first_token = self._clock()
                 self.tokens += 1
-                if self._ledger is not None and self._entry is not None:
-                    self._ledger.checkpoint(self._entry, self.tokens)
             case Finish(reason=reason):
                 self.finish = reason
             case Usage():

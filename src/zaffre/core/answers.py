@@ -4,6 +4,8 @@ from msgspec import Struct
 
 from zaffre.core.calls import ToolCall
 from zaffre.core.deltas import (
+    Batches,
+    Delta,
     Deltas,
     Finish,
     FinishReason,
@@ -34,19 +36,25 @@ class Answer(Struct, frozen=True):
     usage: Usage
 
 
-async def gather(deltas: Deltas) -> Answer:
-    """The whole answer. Raises `EngineFailed` when the deltas end before their `Usage`."""
-    choices: dict[int, Choice] = {}
-    texts: dict[int, list[str]] = {}
-    usage: Usage | None = None
-    async for delta in deltas:
+class Gathering:
+    """Deltas, added up."""
+
+    def __init__(self) -> None:
+        self._choices: dict[int, Choice] = {}
+        self._texts: dict[int, list[str]] = {}
+        self._usage: Usage | None = None
+
+    def add(self, delta: Delta) -> None:
+        """One more."""
         if isinstance(delta, Usage):
-            usage = delta
-            continue
-        choice = choices.setdefault(delta.index, Choice(delta.index))
+            self._usage = delta
+            return
+        choice = self._choices.get(delta.index)
+        if choice is None:
+            choice = self._choices[delta.index] = Choice(delta.index)
         match delta:
             case TextDelta(text=text, logprobs=logprobs):
-                texts.setdefault(delta.index, []).append(text)
+                self._texts.setdefault(delta.index, []).append(text)
                 choice.logprobs.extend(logprobs)
             case ReasoningDelta(text=text):
                 choice.reasoning += text
@@ -54,8 +62,29 @@ async def gather(deltas: Deltas) -> Answer:
                 choice.tool_calls.append(call)
             case Finish(reason=reason):
                 choice.finish_reason = reason
-    if usage is None:
-        raise EngineFailed("The model's answer ended before it was complete.")
-    for index, pieces in texts.items():
-        choices[index].text = "".join(pieces)
-    return Answer(tuple(choices[index] for index in sorted(choices)), usage)
+
+    def answer(self) -> Answer:
+        """The whole answer. Raises `EngineFailed` when there was no `Usage`."""
+        if self._usage is None:
+            raise EngineFailed("The model's answer ended before it was complete.")
+        for index, pieces in self._texts.items():
+            self._choices[index].text = "".join(pieces)
+        choices = self._choices
+        return Answer(tuple(choices[index] for index in sorted(choices)), self._usage)
+
+
+async def gather(deltas: Deltas) -> Answer:
+    """The whole answer. Raises `EngineFailed` when the deltas end before their `Usage`."""
+    gathering = Gathering()
+    async for delta in deltas:
+        gathering.add(delta)
+    return gathering.answer()
+
+
+async def gather_batches(batches: Batches) -> Answer:
+    """As `gather`, of deltas that come in batches."""
+    gathering = Gathering()
+    async for batch in batches:
+        for delta in batch:
+            gathering.add(delta)
+    return gathering.answer()

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from zaffre.core.calls import ChatCall, CompletionCall, EmbedCall, ImageEmbedCall
-from zaffre.core.deltas import Deltas, Embeddings
+from zaffre.core.deltas import Batches, Embeddings
 from zaffre.core.engine import Health
 
 
@@ -15,10 +15,10 @@ class ModelClient(Protocol):
     whatever the engine refused the call with.
     """
 
-    def chat(self, call: ChatCall, *, stream: bool) -> Deltas:
+    def chat(self, call: ChatCall, *, stream: bool) -> Batches:
         """The deltas of `call`; all at the end unless `stream`."""
 
-    def complete(self, call: CompletionCall, *, stream: bool) -> Deltas:
+    def complete(self, call: CompletionCall, *, stream: bool) -> Batches:
         """The deltas of `call`; all at the end unless `stream`."""
 
     async def embed(self, call: EmbedCall) -> Embeddings:

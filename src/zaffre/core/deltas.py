@@ -80,6 +80,12 @@ class Usage(Struct, frozen=True, tag="usage"):
 Delta = TextDelta | ReasoningDelta | ToolCallDelta | Finish | Usage
 Deltas = AsyncGenerator[Delta, None]
 """A generation under way. Closing it stops the generation and frees what it holds."""
+Batches = AsyncGenerator[list[Delta], None]
+"""A generation as it comes over a network: deltas that came together are in one list.
+
+No list is empty, and the `Usage` ends the last one. What every piece of an answer passes through
+costs once per list, and the deltas of a list leave in one piece, too.
+"""
 
 
 class Embeddings(Struct, frozen=True):

@@ -6,7 +6,7 @@ from contextlib import aclosing
 from typing import Any, Self
 
 from zaffre.core.calls import GenerationCall
-from zaffre.core.deltas import Deltas, Finish, Usage
+from zaffre.core.deltas import Batches, Delta, Finish, Usage
 from zaffre.core.errors import ContentFiltered, ModelUnavailable, UnsupportedParameter, ZaffreError
 from zaffre.core.safety import (
     Detection,
@@ -48,8 +48,8 @@ class Screen:
             if screened.failed and self._policy.on_failure == "closed":
                 raise self._refusal(prompt)
 
-    async def watch(self, deltas: Deltas, report: ScreenReport) -> Deltas:
-        """The deltas that may leave, of `deltas`, which is closed with this.
+    async def watch(self, batches: Batches, report: ScreenReport) -> Batches:
+        """The deltas that may leave, of `batches`, which is closed with this.
 
         A choice that breaks the policy ends with `Finish("content_filter")`, the others go on, and
         the `Usage` stays what it is. In a policy of mode `asynchronous` all deltas leave at once
@@ -57,50 +57,77 @@ class Screen:
         `ModelUnavailable` where a filter fails and the policy fails closed.
         """
         watching = self._hold if self._policy.mode == "hold" else self._follow
-        async with aclosing(watching(deltas, report)) as leaving:
-            async for delta in leaving:
-                yield delta
+        async with aclosing(watching(batches, report)) as leaving:
+            async for batch in leaving:
+                yield batch
 
-    async def _hold(self, deltas: Deltas, report: ScreenReport) -> Deltas:
+    async def _hold(self, batches: Batches, report: ScreenReport) -> Batches:
         choices = _Choices(self._jury.reach)
-        async with aclosing(deltas):
-            async for delta in deltas:
-                if isinstance(delta, Usage):
-                    for choice in choices.unfinished():
-                        cleared = await self._passes(choice, choice.end(), report)
-                        for leaving in choice.take() if cleared else [choice.close()]:
-                            yield leaving
-                    yield delta
-                    continue
-                choice = choices[delta.index]
-                if choice.closed:
-                    continue
-                cleared = await self._passes(choice, choice.add(delta), report)
-                for leaving in choice.take() if cleared else [choice.close()]:
+        async with aclosing(batches):
+            async for batch in batches:
+                leaving: list[Delta] = []
+                try:
+                    for delta in batch:
+                        await self._cleared(delta, choices, report, leaving)
+                except ZaffreError:
+                    if leaving:  # it was cleared, whatever became of the rest of its batch
+                        yield leaving
+                    raise
+                if leaving:
                     yield leaving
 
-    async def _follow(self, deltas: Deltas, report: ScreenReport) -> Deltas:
+    async def _cleared(
+        self, delta: Delta, choices: "_Choices", report: ScreenReport, leaving: list[Delta]
+    ) -> None:
+        """Add to `leaving` what may leave now that `delta` is there, or must leave in its place."""
+        if isinstance(delta, Usage):
+            for choice in choices.unfinished():
+                cleared = await self._passes(choice, choice.end(), report)
+                leaving += choice.take() if cleared else [choice.close()]
+            leaving.append(delta)
+            return
+        choice = choices[delta.index]
+        if not choice.closed:
+            cleared = await self._passes(choice, choice.add(delta), report)
+            leaving += choice.take() if cleared else [choice.close()]
+
+    async def _follow(self, batches: Batches, report: ScreenReport) -> Batches:
         choices = _Choices(self._jury.reach)
-        async with aclosing(deltas), _Background() as background:
-            async for delta in deltas:
-                if isinstance(delta, Usage):
-                    for choice in choices.unfinished():
-                        background.start(choice.index, self._passes(choice, choice.end(), report))
-                        await background.done(choice.index)
-                else:
-                    choice = choices[delta.index]
-                    passages = choice.add(delta)
-                    choice.take()
-                    if passages:
+        async with aclosing(batches), _Background() as background:
+            async for batch in batches:
+                leaving: list[Delta] = []
+                for delta in batch:
+                    unread = self._unread(delta, choices)
+                    for choice, passages in unread:
                         background.start(choice.index, self._passes(choice, passages, report))
-                    if isinstance(delta, Finish):
-                        await background.done(choice.index)
-                yield delta
+                    if isinstance(delta, Finish | Usage):
+                        if leaving:  # nothing but the end waits for judgements
+                            yield leaving
+                            leaving = []
+                        ended = [choice.index for choice, _ in unread]
+                        for index in [delta.index] if isinstance(delta, Finish) else ended:
+                            await background.done(index)
+                    leaving.append(delta)
+                yield leaving
+
+    def _unread(
+        self, delta: Delta, choices: "_Choices"
+    ) -> list[tuple[GrowingChoice, list[Passage]]]:
+        """What is to be judged now that `delta` is there, by choice."""
+        if isinstance(delta, Usage):
+            return [(choice, choice.end()) for choice in choices.unfinished()]
+        choice = choices[delta.index]
+        passages = choice.add(delta)
+        choice.take()
+        return [(choice, passages)] if passages else []
 
     async def _passes(
         self, choice: GrowingChoice, passages: Sequence[Passage], report: ScreenReport
     ) -> bool:
         """Whether the policy lets `passages` of `choice` through."""
+        if not passages:  # nearly every token: windows are whole sentences
+            report.choices[choice.index] = choice.screened
+            return True
         judgement = await self._jury.judge(passages)
         found = self._screened(judgement, self._policy.completions)
         choice.screened = report.choices[choice.index] = choice.screened.joined(found)

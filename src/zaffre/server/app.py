@@ -41,7 +41,7 @@ from zaffre.server.request import Request, read_request
 from zaffre.server.routes import Handler, Routes
 from zaffre.service.gateway import Gateway
 from zaffre.service.platform import Platform
-from zaffre.wire import codec
+from zaffre.wire import codec, sse
 
 BODY_TIMEOUT_S = 60.0
 """For a whole request body; 32 MiB take 6 s at 50 Mbit/s."""
@@ -215,7 +215,7 @@ class _Answer:
         self._bytes = 0
         self._whole = False
         self._events = 0
-        """Of a stream, sent so far."""
+        """Of a stream, so far."""
 
     async def send(self, message: Message) -> None:
         """Pass `message` on; an answer whose cost is known is in the ledger first."""
@@ -224,14 +224,15 @@ class _Answer:
             started = message["status"]
             message = {**message, "headers": [*message["headers"], *self._further_headers()]}
         else:
-            started = self._status
-            self._bytes += len(message.get("body", b""))
-            if account.complete or not message.get("more_body", False):
+            started, body = self._status, message.get("body", b"")
+            whole = not message.get("more_body", False)
+            self._bytes += len(body)
+            if whole or account.complete:
                 await account.close(started, self._bytes)
-            self._whole = not message.get("more_body", False)
+            self._whole = whole
+            self._events += body.count(sse.BOUNDARY)
         await self._send(message)
         self._status = started
-        self._events += message["type"] == "http.response.body"
 
     def is_whole(self) -> bool:
         """Whether all of the answer is sent."""

@@ -111,9 +111,10 @@ class FilterModels:
         with deployment.admitted():
             replica, client = await deployment.ready_replica()
             with replica.borrowed():
-                async with aclosing(client.chat(call, stream=False)) as deltas:
-                    async for delta in deltas:
-                        yield delta
+                async with aclosing(client.chat(call, stream=False)) as batches:
+                    async for batch in batches:
+                        for delta in batch:
+                            yield delta
 
 
 def _address(remote: RemoteFilterSettings) -> tuple[str, str]:

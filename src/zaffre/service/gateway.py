@@ -12,7 +12,7 @@ from msgspec import Struct, structs
 from zaffre.auth import policy
 from zaffre.auth.policy import Place, judge
 from zaffre.core.accounts import Account
-from zaffre.core.answers import gather
+from zaffre.core.answers import gather_batches
 from zaffre.core.calls import (
     Call,
     ChatCall,
@@ -29,7 +29,7 @@ from zaffre.core.capabilities import Capabilities, check
 from zaffre.core.cards import ModelCard
 from zaffre.core.client import ModelClient
 from zaffre.core.context import Context
-from zaffre.core.deltas import Deltas, Embeddings, Usage
+from zaffre.core.deltas import Batches, Embeddings, Usage
 from zaffre.core.errors import (
     EngineFailed,
     ModelContainerFailed,
@@ -63,7 +63,7 @@ log = logging.getLogger("zaffre.gateway")
 class Generation(Struct, frozen=True):
     """An answer under way."""
 
-    deltas: Deltas
+    batches: Batches
     report: ScreenReport
     """What content safety found; complete for a choice when its `Finish` comes."""
 
@@ -127,8 +127,8 @@ class Gateway:
                 answer = _answer(route.deployment, call, stream=context.stream)
                 if screen is not None:
                     answer = screen.watch(answer, report)
-                async with aclosing(answer), aclosing(account.counted(answer)) as deltas:
-                    yield Generation(deltas, report)
+                async with aclosing(answer), aclosing(account.counted(answer)) as batches:
+                    yield Generation(batches, report)
 
     async def embed(
         self, context: Context, route: Route, call: EmbedCall | ImageEmbedCall
@@ -197,8 +197,8 @@ class Gateway:
                 else:
                     prepared = await self._prepared(route, call)
                     answer = _answer(route.deployment, prepared, stream=False)
-                    async with aclosing(answer), aclosing(account.counted(answer)) as deltas:
-                        await gather(deltas)
+                    async with aclosing(answer), aclosing(account.counted(answer)) as batches:
+                        await gather_batches(batches)
             status = 200
         except ZaffreError as error:  # the copy's trouble is nobody's but the operator's
             log.info("%s mirrored to %s: %s", context.id, route.deployment.full_name, error.message)
@@ -218,20 +218,25 @@ def _told_as(route: Route) -> Iterator[None]:
         raise ModelContainerFailed.restore(error) from error
 
 
-async def _answer(deployment: Deployment, call: GenerationCall, *, stream: bool) -> Deltas:
+async def _answer(deployment: Deployment, call: GenerationCall, *, stream: bool) -> Batches:
     """The deltas of `call` from whichever replica is there."""
     affinity = _affinity(deployment, call)
     replica, client = await deployment.ready_replica(affinity)
-    try:
-        async with aclosing(_run(replica, client, call, stream=stream)) as deltas:
-            async for delta in deltas:
-                yield delta
-        return
-    except ModelUnreachable:  # nothing has reached it, so nothing is done twice
-        replica, client = await deployment.successor(client, affinity)
-    async with aclosing(_run(replica, client, call, stream=stream)) as deltas:
-        async for delta in deltas:
-            yield delta
+    again = True
+    while True:
+        try:
+            with replica.borrowed():
+                async with aclosing(_start(client, call, stream=stream)) as batches:
+                    async for batch in batches:
+                        if isinstance(usage := batch[-1], Usage):
+                            replica.tokens += usage.completion_tokens
+                        yield batch
+            return
+        except ModelUnreachable:  # nothing has reached it, so nothing is done twice
+            if not again:
+                raise
+            again = False
+            replica, client = await deployment.successor(client, affinity)
 
 
 async def _vectors(deployment: Deployment, call: EmbedCall | ImageEmbedCall) -> Embeddings:
@@ -245,19 +250,10 @@ async def _vectors(deployment: Deployment, call: EmbedCall | ImageEmbedCall) -> 
         return await _embed(replica, client, call)
 
 
-async def _run(
-    replica: Replica, client: ModelClient, call: GenerationCall, *, stream: bool
-) -> Deltas:
-    with replica.borrowed():
-        if isinstance(call, ChatCall):
-            deltas = client.chat(call, stream=stream)
-        else:
-            deltas = client.complete(call, stream=stream)
-        async with aclosing(deltas):
-            async for delta in deltas:
-                if isinstance(delta, Usage):
-                    replica.tokens += delta.completion_tokens
-                yield delta
+def _start(client: ModelClient, call: GenerationCall, *, stream: bool) -> Batches:
+    if isinstance(call, ChatCall):
+        return client.chat(call, stream=stream)
+    return client.complete(call, stream=stream)
 
 
 async def _embed(

@@ -4,8 +4,6 @@ The internal wire is OpenAI's: chunks with one delta each, a chunk with `finish_
 chunk with `choices: []` and the usage, then the end marker.
 """
 
-from collections.abc import Iterator
-
 from msgspec import UNSET, UnsetType
 
 from zaffre.core.answers import Answer, Choice
@@ -150,12 +148,14 @@ class ChatChunkReader:
         self._finished: set[int] = set()
         self._usage = Usage(0, 0)
 
-    def read(self, chunk: ChatChunk) -> Iterator[Delta]:
+    def read(self, chunk: ChatChunk) -> list[Delta]:
         """The deltas in `chunk`."""
         if isinstance(chunk.usage, UsageBody):
             self._usage = read_usage(chunk.usage)
+        deltas: list[Delta] = []
         for choice in chunk.choices:
-            yield from self._read_choice(choice)
+            self._read_choice(choice, deltas)
+        return deltas
 
     def close(self) -> Usage:
         """The usage, when the stream has ended whole. Raises `EngineFailed` when it has not."""
@@ -163,22 +163,22 @@ class ChatChunkReader:
             raise EngineFailed("The model's answer ended before it was complete.")
         return self._usage
 
-    def _read_choice(self, choice: ChunkChoice) -> Iterator[Delta]:
+    def _read_choice(self, choice: ChunkChoice, deltas: list[Delta]) -> None:
         index, delta = choice.index, choice.delta
         if isinstance(delta.reasoning_content, str) and delta.reasoning_content:
-            yield ReasoningDelta(delta.reasoning_content, index)
+            deltas.append(ReasoningDelta(delta.reasoning_content, index))
         logprobs = _read_logprobs(choice.logprobs)
         if isinstance(delta.content, str) and (delta.content or logprobs):
-            yield TextDelta(delta.content, index, logprobs)
+            deltas.append(TextDelta(delta.content, index, logprobs))
         if isinstance(delta.tool_calls, list):
             for position, fragment in enumerate(delta.tool_calls):
                 self._add_fragment(index, position, fragment)
         if isinstance(choice.finish_reason, str) and index not in self._finished:
             for (owner, _), call in sorted(self._calls.items(), key=lambda item: item[0]):
                 if owner == index:
-                    yield ToolCallDelta(_read_whole_call(call), index)
+                    deltas.append(ToolCallDelta(_read_whole_call(call), index))
             self._finished.add(index)
-            yield Finish(_REASONS.get(choice.finish_reason, "stop"), index)
+            deltas.append(Finish(_REASONS.get(choice.finish_reason, "stop"), index))
 
     def _add_fragment(self, index: int, position: int, fragment: ToolCallBody) -> None:
         number = fragment.index if fragment.index is not None else position
@@ -224,23 +224,25 @@ def write_chat_choice(choice: Choice) -> ChoiceBody:
     )
 
 
-def read_chat_answer(response: ChatResponse) -> Iterator[Delta]:
+def read_chat_answer(response: ChatResponse) -> list[Delta]:
     """The deltas of a whole answer: one per kind and choice."""
     if not response.choices:
         raise EngineFailed("The model answered without a choice.")
+    deltas: list[Delta] = []
     for choice in response.choices:
         message, index = choice.message, choice.index
         if isinstance(message.reasoning_content, str) and message.reasoning_content:
-            yield ReasoningDelta(message.reasoning_content, index)
+            deltas.append(ReasoningDelta(message.reasoning_content, index))
         logprobs = _read_logprobs(choice.logprobs)
         if message.content or logprobs:
-            yield TextDelta(message.content or "", index, logprobs)
+            deltas.append(TextDelta(message.content or "", index, logprobs))
         if isinstance(message.tool_calls, list):
             for position, call in enumerate(message.tool_calls):
                 call.index = position
-                yield ToolCallDelta(_read_whole_call(call), index)
-        yield Finish(_REASONS.get(choice.finish_reason or "stop", "stop"), index)
-    yield read_usage(response.usage)
+                deltas.append(ToolCallDelta(_read_whole_call(call), index))
+        deltas.append(Finish(_REASONS.get(choice.finish_reason or "stop", "stop"), index))
+    deltas.append(read_usage(response.usage))
+    return deltas
 
 
 def write_text_chunk(delta: Delta, offset: int = 0) -> CompletionResponse:
@@ -295,17 +297,20 @@ class TextChunkReader:
         self._finished: set[int] = set()
         self._usage = Usage(0, 0)
 
-    def read(self, chunk: CompletionResponse) -> Iterator[Delta]:
+    def read(self, chunk: CompletionResponse) -> list[Delta]:
         """The deltas in `chunk`."""
         if isinstance(chunk.usage, UsageBody):
             self._usage = read_usage(chunk.usage)
+        deltas: list[Delta] = []
         for choice in chunk.choices:
             logprobs = _read_text_logprobs(choice.logprobs)
             if choice.text or logprobs:
-                yield TextDelta(choice.text, choice.index, logprobs)
+                deltas.append(TextDelta(choice.text, choice.index, logprobs))
             if choice.finish_reason and choice.index not in self._finished:
                 self._finished.add(choice.index)
-                yield Finish(_REASONS.get(choice.finish_reason, "stop"), choice.index)
+                reason = _REASONS.get(choice.finish_reason, "stop")
+                deltas.append(Finish(reason, choice.index))
+        return deltas
 
     def close(self) -> Usage:
         """The usage, when the stream has ended whole. Raises `EngineFailed` when it has not."""
@@ -330,11 +335,10 @@ def write_text_answer(answer: Answer) -> CompletionResponse:
     )
 
 
-def read_text_answer(response: CompletionResponse) -> Iterator[Delta]:
+def read_text_answer(response: CompletionResponse) -> list[Delta]:
     """The deltas of a whole text completion."""
     reader = TextChunkReader()
-    yield from reader.read(response)
-    yield reader.close()
+    return [*reader.read(response), reader.close()]
 
 
 def write_embeddings(embeddings: Embeddings, encoding: str = "base64") -> EmbeddingResponse:

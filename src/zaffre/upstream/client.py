@@ -1,13 +1,14 @@
 """The client of workers: calls out as our internal OpenAI JSON, deltas and vectors back."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import Protocol, TypeVar
 
 import aiohttp
 
 from zaffre.core.calls import ChatCall, CompletionCall, EmbedCall, ImageEmbedCall
-from zaffre.core.deltas import Delta, Deltas, Embeddings, Usage
+from zaffre.core.deltas import Batches, Delta, Embeddings, Usage
 from zaffre.core.engine import Health
 from zaffre.core.errors import ZaffreError
 from zaffre.translation import answers
@@ -23,6 +24,7 @@ from zaffre.upstream.transport import (
     MAX_VECTORS_BYTES,
     Transport,
     decode,
+    read_events,
 )
 from zaffre.wire import codec
 from zaffre.wire.chat import ChatChunk, ChatResponse
@@ -38,7 +40,7 @@ ChunkT_contra = TypeVar("ChunkT_contra", contravariant=True)
 
 
 class _ChunkReader(Protocol[ChunkT_contra]):
-    def read(self, chunk: ChunkT_contra) -> Iterator[Delta]: ...
+    def read(self, chunk: ChunkT_contra) -> list[Delta]: ...
     def close(self) -> Usage: ...
 
 
@@ -78,33 +80,22 @@ class UpstreamClient:
         """Close all connections."""
         await self._transport.aclose()
 
-    async def chat(self, call: ChatCall, *, stream: bool) -> Deltas:
+    def chat(self, call: ChatCall, *, stream: bool) -> Batches:
         """See `zaffre.core.client.ModelClient`."""
-        body = codec.encode(write_chat(call, self._model, stream=stream))
-        if not stream:
-            answer = await self._post("/chat/completions", body, ChatResponse, MAX_ANSWER_BYTES)
-            for delta in answers.read_chat_answer(answer):
-                yield delta
-            return
-        reader = answers.ChatChunkReader()
-        async with aclosing(self._stream("/chat/completions", body, ChatChunk, reader)) as deltas:
-            async for delta in deltas:
-                yield delta
+        path, body = "/chat/completions", codec.encode(write_chat(call, self._model, stream=stream))
+        if stream:
+            return self._stream(path, body, ChatChunk, answers.ChatChunkReader())
+        return self._whole(path, body, ChatResponse, answers.read_chat_answer)
 
-    async def complete(self, call: CompletionCall, *, stream: bool) -> Deltas:
+    def complete(self, call: CompletionCall, *, stream: bool) -> Batches:
         """See `zaffre.core.client.ModelClient`."""
-        body = codec.encode(write_completion(call, self._model, stream=stream))
-        if not stream:
-            answer = await self._post("/completions", body, CompletionResponse, MAX_ANSWER_BYTES)
-            for delta in answers.read_text_answer(answer):
-                yield delta
-            return
-        reader = answers.TextChunkReader()
-        async with aclosing(
-            self._stream("/completions", body, CompletionResponse, reader)
-        ) as deltas:
-            async for delta in deltas:
-                yield delta
+        path, body = (
+            "/completions",
+            codec.encode(write_completion(call, self._model, stream=stream)),
+        )
+        if stream:
+            return self._stream(path, body, CompletionResponse, answers.TextChunkReader())
+        return self._whole(path, body, CompletionResponse, answers.read_text_answer)
 
     async def embed(self, call: EmbedCall) -> Embeddings:
         """See `zaffre.core.client.ModelClient`."""
@@ -130,27 +121,29 @@ class UpstreamClient:
         async with self._transport.answer("POST", self._base_url + path, body) as response:
             return decode(await self._transport.read(response, max_bytes), kind)
 
+    async def _whole(
+        self, path: str, body: bytes, kind: type[T], read: Callable[[T], list[Delta]]
+    ) -> Batches:
+        yield read(await self._post(path, body, kind, MAX_ANSWER_BYTES))
+
     async def _stream(
         self, path: str, body: bytes, kind: type[T], reader: _ChunkReader[T]
-    ) -> Deltas:
+    ) -> Batches:
+        read = partial(_read_event, kind=kind, read=reader.read)
         async with (
             self._transport.answer("POST", self._base_url + path, body) as response,
             aclosing(self._transport.events(response)) as events,
+            aclosing(read_events(events, read, reader.close)) as batches,
         ):
-            async for payloads in events:
-                for payload in payloads:
-                    for delta in _read_event(payload, kind, reader.read):
-                        yield delta
-        yield reader.close()
+            async for batch in batches:
+                yield batch
 
 
 def _refuse(status: int, _headers: Mapping[str, str], content: bytes) -> ZaffreError:
     return read_internal_error(status, content)
 
 
-def _read_event(
-    payload: bytes, kind: type[T], read: Callable[[T], Iterator[Delta]]
-) -> Iterator[Delta]:
+def _read_event(payload: bytes, kind: type[T], read: Callable[[T], list[Delta]]) -> list[Delta]:
     if payload.startswith(b'{"error"'):
         raise read_internal_error(500, payload)
     return read(decode(payload, kind))

@@ -5,18 +5,18 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from zaffre.core.client import ModelClient
-from zaffre.core.deltas import Delta, Deltas
+from zaffre.core.deltas import Batches, Delta
 from zaffre.core.errors import EngineFailed, ZaffreError
 from zaffre.upstream.member import Member
 
-Start = Callable[[ModelClient], Deltas]
+Start = Callable[[ModelClient], Batches]
 
 
 class Race:
     """The runs that have not said anything yet. `aclose` it, whoever has won."""
 
     def __init__(self) -> None:
-        self._runs: dict[asyncio.Task[Delta], tuple[Member, Deltas]] = {}
+        self._runs: dict[asyncio.Task[list[Delta]], tuple[Member, Batches]] = {}
 
     def __len__(self) -> int:
         """How many are running."""
@@ -24,14 +24,14 @@ class Race:
 
     def enter(self, member: Member, start: Start) -> None:
         """Let `member` run."""
-        deltas = member.generate(start)
-        task = asyncio.ensure_future(_first(deltas))
-        self._runs[task] = (member, deltas)
+        batches = member.generate(start)
+        task = asyncio.ensure_future(_first(batches))
+        self._runs[task] = (member, batches)
 
     async def result(
         self, timeout_s: float | None
-    ) -> tuple[Member, Deltas, Delta | ZaffreError] | None:
-        """One that has spoken, with its first delta, or failed, with its error.
+    ) -> tuple[Member, Batches, list[Delta] | ZaffreError] | None:
+        """One that has spoken, with its first deltas, or failed, with its error.
 
         None: nobody has within `timeout_s`.
         """
@@ -42,24 +42,24 @@ class Race:
             return None
         # Who has spoken goes before who has failed at the same moment.
         task = min(done, key=lambda each: each.exception() is not None)
-        member, deltas = self._runs.pop(task)
+        member, batches = self._runs.pop(task)
         try:
-            return member, deltas, task.result()
+            return member, batches, task.result()
         except ZaffreError as error:
-            return member, deltas, error
+            return member, batches, error
 
     async def aclose(self) -> None:
         """End all that are still running."""
         runs, self._runs = self._runs, {}
-        for task, (_, deltas) in runs.items():
+        for task, (_, batches) in runs.items():
             task.cancel()
             with suppress(asyncio.CancelledError, ZaffreError):
                 await task
-            await deltas.aclose()
+            await batches.aclose()
 
 
-async def _first(deltas: Deltas) -> Delta:
+async def _first(batches: Batches) -> list[Delta]:
     try:
-        return await anext(deltas)
+        return await anext(batches)
     except StopAsyncIteration:
         raise EngineFailed("The model's answer ended before it was complete.") from None

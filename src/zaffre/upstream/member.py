@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 from msgspec import Struct
 
 from zaffre.core.client import ModelClient
-from zaffre.core.deltas import Deltas, Usage
+from zaffre.core.deltas import Batches, Usage
 from zaffre.core.errors import (
     EngineFailed,
     ModelTimeout,
@@ -92,18 +92,18 @@ class Member:
         """Calls under way, for its weight."""
         return self.calls / self.upstream.weight
 
-    async def generate(self, start: Callable[[ModelClient], Deltas]) -> Deltas:
+    async def generate(self, start: Callable[[ModelClient], Batches]) -> Batches:
         """The deltas of a generation here."""
         with self._visited() as visit:
-            async with aclosing(start(self.client)) as deltas:
-                async for delta in deltas:
+            async with aclosing(start(self.client)) as batches:
+                async for batch in batches:
                     if visit.trying:
                         visit.trying = False
                         self.watch.answered(trying=True)
-                    if isinstance(delta, Usage):
+                    if isinstance(usage := batch[-1], Usage):
                         visit.whole = True
-                        self._estimated += delta.estimated
-                    yield delta
+                        self._estimated += usage.estimated
+                    yield batch
 
     async def fetch(self, start: Callable[[ModelClient], Coroutine[Any, Any, T]]) -> T:
         """The result of a call here that has one piece."""

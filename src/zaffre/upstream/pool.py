@@ -14,7 +14,7 @@ from zaffre.config.settings import ConfigurationError
 from zaffre.core.calls import ChatCall, CompletionCall, EmbedCall, ImageEmbedCall
 from zaffre.core.capabilities import Capabilities
 from zaffre.core.client import ModelClient
-from zaffre.core.deltas import Delta, Deltas, Embeddings
+from zaffre.core.deltas import Batches, Delta, Embeddings
 from zaffre.core.engine import Health
 from zaffre.core.errors import (
     ModelUnavailable,
@@ -130,11 +130,11 @@ class UpstreamPool:
         """How many calls are under way."""
         return Health(active=sum(member.calls for member in self._members))
 
-    def chat(self, call: ChatCall, *, stream: bool) -> Deltas:
+    def chat(self, call: ChatCall, *, stream: bool) -> Batches:
         """See `zaffre.core.client.ModelClient`."""
         return self._run(lambda client: client.chat(call, stream=stream))
 
-    def complete(self, call: CompletionCall, *, stream: bool) -> Deltas:
+    def complete(self, call: CompletionCall, *, stream: bool) -> Batches:
         """See `zaffre.core.client.ModelClient`."""
         return self._run(lambda client: client.complete(call, stream=stream))
 
@@ -146,23 +146,23 @@ class UpstreamPool:
         """See `zaffre.core.client.ModelClient`."""
         return await self._fetch(lambda client: client.embed_images(call))
 
-    def _run(self, start: Start) -> Deltas:
+    def _run(self, start: Start) -> Batches:
         hedge_after_s = self._rules.hedge_after_s
         return self._generate(start) if hedge_after_s is None else self._race(start, hedge_after_s)
 
-    async def _race(self, start: Start, hedge_after_s: float) -> Deltas:
+    async def _race(self, start: Start, hedge_after_s: float) -> Batches:
         winner, first, member = await self._win(start, hedge_after_s)
         async with aclosing(winner):
             yield first
             try:
-                async for delta in winner:
-                    yield delta
+                async for batch in winner:
+                    yield batch
             except FAILURES as failure:
                 self._tell(member, failure)
                 raise _settled(failure) from failure
 
-    async def _win(self, start: Start, hedge_after_s: float) -> tuple[Deltas, Delta, Member]:
-        """Whose answer goes on, from its first delta."""
+    async def _win(self, start: Start, hedge_after_s: float) -> tuple[Batches, list[Delta], Member]:
+        """Whose answer goes on, from its first deltas."""
         tried: list[Member] = []
         error: ZaffreError | None = None
         async with aclosing(Race()) as race:
@@ -179,25 +179,25 @@ class UpstreamPool:
                 found = await race.result(None if patient else hedge_after_s)
                 if found is None:
                     continue
-                member, deltas, outcome = found
+                member, batches, outcome = found
                 if not isinstance(outcome, ZaffreError):
-                    return deltas, outcome, member
+                    return batches, outcome, member
                 if not isinstance(outcome, FAILURES):
                     raise outcome
                 self._tell(member, outcome)
                 error = _settled(outcome)
 
-    async def _generate(self, start: Start) -> Deltas:
+    async def _generate(self, start: Start) -> Batches:
         tried: list[Member] = []
         error: ZaffreError | None = None
         while (member := self._choose(tried)) is not None:
             tried.append(member)
             began = False
             try:
-                async with aclosing(member.generate(start)) as deltas:
-                    async for delta in deltas:
+                async with aclosing(member.generate(start)) as batches:
+                    async for batch in batches:
                         began = True
-                        yield delta
+                        yield batch
                 return
             except FAILURES as failure:
                 self._tell(member, failure)

@@ -10,6 +10,7 @@ from typing import Self, TypeVar
 
 import aiohttp
 
+from zaffre.core.deltas import Batches, Delta, Usage
 from zaffre.core.errors import (
     EngineFailed,
     ModelTimeout,
@@ -109,6 +110,8 @@ class Transport:
         too_large = EngineFailed(f"The model's answer is larger than {max_bytes} bytes.")
         if (response.content_length or 0) > max_bytes:
             raise too_large
+        if response.content.is_eof():  # it came with its head: nearly always
+            return self._rest(response, too_large, max_bytes)
         pieces, size = [], 0
         with _Patience(response, self._timeout_s):
             while piece := await response.content.readany():
@@ -119,7 +122,7 @@ class Transport:
         return b"".join(pieces)
 
     async def events(self, response: aiohttp.ClientResponse) -> AsyncGenerator[list[bytes], None]:
-        """The payloads of an event stream without its end marker, those that come together at once.
+        """The payloads of an event stream, those that come together at once; last its end marker.
 
         Comments do not count as a sign of life. Raises `EngineFailed` for a stream that was cut.
         """
@@ -129,10 +132,10 @@ class Transport:
                 size += len(piece)
                 if size > MAX_STREAM_BYTES:
                     raise EngineFailed(f"The answer is larger than {MAX_STREAM_BYTES} bytes.")
-                payloads = list(reader.feed(piece))
+                payloads = reader.feed(piece)
                 ended = sse.DONE in payloads
                 if ended:
-                    payloads = payloads[: payloads.index(sse.DONE)]
+                    payloads = payloads[: payloads.index(sse.DONE) + 1]
                 if payloads:
                     patience.rest()
                     yield payloads
@@ -142,6 +145,17 @@ class Transport:
                     return
         if self._strict_end or not _framed(response):
             raise EngineFailed("The model's answer ended before it was complete.")
+
+    def _rest(
+        self, response: aiohttp.ClientResponse, too_large: EngineFailed, max_bytes: int
+    ) -> bytes:
+        """A body whose end has come."""
+        if (trouble := response.content.exception()) is not None:
+            raise trouble
+        content = response.content.read_nowait()
+        if len(content) > max_bytes:
+            raise too_large
+        return content
 
     async def _open(
         self, method: str, url: str, body: bytes, headers: Mapping[str, str] | None
@@ -172,6 +186,37 @@ class Transport:
                 ):
                     content += piece
         return content[:MAX_ERROR_BYTES]
+
+
+async def read_events(
+    events: AsyncGenerator[list[bytes], None],
+    read: Callable[[bytes], list[Delta]],
+    close: Callable[[], Usage],
+) -> Batches:
+    """The deltas of an event stream, read by `read`; `close` gives the usage once it is whole.
+
+    What comes before a broken event, or one that tells of an error, is handed out before the error
+    is raised.
+    """
+    ended = False
+    async for payloads in events:
+        batch: list[Delta] = []
+        trouble: ZaffreError | None = None
+        try:
+            for payload in payloads:
+                if payload == sse.DONE:
+                    ended = True
+                    batch.append(close())
+                else:
+                    batch += read(payload)
+        except ZaffreError as error:
+            trouble = error
+        if batch:
+            yield batch
+        if trouble is not None:
+            raise trouble
+    if not ended:
+        yield [close()]
 
 
 def decode(content: bytes, kind: type[T]) -> T:

@@ -1,8 +1,8 @@
 """Data-only server-sent events: frames out, and a tolerant reader for what other servers send."""
 
-from collections.abc import Iterator
-
 DONE = b"[DONE]"
+BOUNDARY = b"\n\n"
+"""Ends each frame, and stands nowhere else: JSON on one line has no line feed."""
 END = b"data: [DONE]\n\n"
 """The last frame of a whole stream."""
 
@@ -34,7 +34,7 @@ class EventReader:
         self._lines: list[bytes] = []
         self._size = 0
 
-    def feed(self, piece: bytes) -> Iterator[bytes]:
+    def feed(self, piece: bytes) -> list[bytes]:
         """The payloads completed by `piece`. Raises `EventTooLargeError`."""
         piece = self._return + piece
         self._return = b""
@@ -46,17 +46,20 @@ class EventReader:
         if self._size + self._held > MAX_EVENT_BYTES:
             raise EventTooLargeError(f"An event is larger than {MAX_EVENT_BYTES} bytes.")
         self._pieces.append(piece)
+        payloads: list[bytes] = []
         if b"\n" not in piece:
-            return
+            return payloads
         *lines, rest = b"".join(self._pieces).split(b"\n")
         self._pieces, self._held = [rest], len(rest)
         for line in lines:
             if line:
                 self._keep(line)
             elif self._lines:
-                payload = b"\n".join(self._lines)
+                payloads.append(
+                    self._lines[0] if len(self._lines) == 1 else b"\n".join(self._lines)
+                )
                 self._lines, self._size = [], 0
-                yield payload
+        return payloads
 
     def _keep(self, line: bytes) -> None:
         if line.startswith(b"data:"):

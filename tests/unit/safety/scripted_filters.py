@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
 from zaffre.core.calls import ImagePart
-from zaffre.core.deltas import Delta, Deltas
+from zaffre.core.deltas import Batches, Delta, Deltas
 from zaffre.core.safety import FilterFailedError, Passage, Policy, ScreenReport, Verdict
 from zaffre.safety.screen import Screen
 
@@ -59,14 +59,25 @@ def screen(*filters: object, **policy: object) -> Screen:
     return Screen(Policy(**policy), filters, asyncio.Semaphore(8))
 
 
-async def stream(deltas: Iterable[Delta]) -> Deltas:
+async def said(deltas: Iterable[Delta]) -> Deltas:
     for delta in deltas:
         await asyncio.sleep(0)
         yield delta
 
 
-async def watched(watching: Screen, deltas: Iterable[Delta]) -> tuple[list[Delta], ScreenReport]:
-    """What leaves of `deltas`, and what is reported."""
+async def stream(deltas: Iterable[Delta], at_a_time: int = 1) -> Batches:
+    """`deltas`, so many in a batch."""
+    left = list(deltas)
+    while left:
+        await asyncio.sleep(0)
+        yield left[:at_a_time]
+        left = left[at_a_time:]
+
+
+async def watched(
+    watching: Screen, deltas: Iterable[Delta], at_a_time: int = 1
+) -> tuple[list[Delta], ScreenReport]:
+    """What leaves of `deltas`, which come so many at a time, and what is reported."""
     report = ScreenReport()
-    left = [delta async for delta in watching.watch(stream(deltas), report)]
-    return left, report
+    batches = watching.watch(stream(deltas, at_a_time), report)
+    return [delta async for batch in batches for delta in batch], report

@@ -8,7 +8,7 @@ import pytest
 from scripted_filters import stream
 
 from zaffre.core.answers import Answer, Choice
-from zaffre.core.deltas import Deltas, Finish, TextDelta, Usage
+from zaffre.core.deltas import Batches, Finish, TextDelta, Usage
 from zaffre.core.errors import ContentFiltered, InvalidRequest, ModelUnavailable, ZaffreError
 from zaffre.core.safety import Screened, ScreenReport, Verdict
 from zaffre.server.dialects.azure_errors import AzureErrorStyle
@@ -110,8 +110,9 @@ DELTAS = (TextDelta("a"), TextDelta("b", 1), Finish("stop"), Finish("content_fil
 
 
 async def chunks(frames: AsyncGenerator[bytes, None]) -> list[dict[str, Any]]:
-    events = [frame async for frame in frames]
-    return [json.loads(event.removeprefix(b"data: ")) for event in events[:-1]]
+    pieces = [piece async for piece in frames]
+    *events, _, _ = b"".join(pieces).split(b"\n\n")
+    return [json.loads(event.removeprefix(b"data: ")) for event in events]
 
 
 async def test_a_chat_stream_begins_with_the_prompt_and_ends_choices_with_theirs():
@@ -129,9 +130,9 @@ async def test_nothing_is_said_before_the_model_begins():
     """Given an answer that fails at once, then no frame has gone out and its status can."""
     head = StreamHead("i", 1, "m", include_usage=False, report=ANNOTATED)
 
-    async def broken() -> Deltas:
+    async def broken() -> Batches:
         raise ModelUnavailable("Starting.")
-        yield TextDelta("")
+        yield [TextDelta("")]
 
     with pytest.raises(ModelUnavailable):
         await anext(chat_frames(broken(), head))

@@ -44,12 +44,15 @@ def reason_of(deltas: list[Delta], index: int = 0) -> str:
     return next(d.reason for d in deltas if isinstance(d, Finish) and d.index == index)
 
 
-@given(harmless, st.lists(st.integers(0, 400), max_size=40))
-async def test_harmless_text_leaves_as_it_came(text: str, cuts: list[int]):
+batch_sizes = st.integers(1, 9)
+
+
+@given(harmless, st.lists(st.integers(0, 400), max_size=40), batch_sizes)
+async def test_harmless_text_leaves_as_it_came(text: str, cuts: list[int], at_a_time: int):
     deltas: list[Delta] = [TextDelta(piece) for piece in pieces(text, cuts)]
     deltas += [Finish("stop"), USAGE]
 
-    left, report = await watched(screen(listed(WORD), blocklists=("house",)), deltas)
+    left, report = await watched(screen(listed(WORD), blocklists=("house",)), deltas, at_a_time)
 
     assert left == deltas
     assert not report.choices or not report.choices[0].filtered
@@ -60,15 +63,16 @@ async def test_harmless_text_leaves_as_it_came(text: str, cuts: list[int]):
     st.sampled_from(DISGUISES),
     harmless,
     st.lists(st.integers(0, 700), max_size=60),
+    batch_sizes,
 )
 async def test_nothing_of_a_flagged_phrase_leaves(
-    before: str, phrase: str, after: str, cuts: list[int]
+    before: str, phrase: str, after: str, cuts: list[int], at_a_time: int
 ):
     text = f"{before} {phrase} {after}"
     deltas: list[Delta] = [TextDelta(piece) for piece in pieces(text, cuts)]
     deltas += [Finish("stop"), USAGE]
 
-    left, report = await watched(screen(listed(WORD), blocklists=("house",)), deltas)
+    left, report = await watched(screen(listed(WORD), blocklists=("house",)), deltas, at_a_time)
 
     assert before.startswith(text_of(left)[: len(before)])
     assert len(text_of(left)) <= len(before) + 1
@@ -109,14 +113,32 @@ async def test_the_wait_is_bounded(filler: str):
         nonlocal seen
         while True:
             seen += len(filler)
-            yield TextDelta(filler)
+            yield [TextDelta(filler)]
 
     left = watching.watch(endless(), ScreenReport())
     first = await anext(left)
     await left.aclose()
 
-    assert first == TextDelta(filler)
+    assert first[0] == TextDelta(filler)
     assert seen <= 600
+
+
+async def test_what_is_cleared_leaves_before_a_failure_in_the_same_batch():
+    """Given two sentences in one batch, when the filter fails on the second, then the first one
+    leaves, and after it the error."""
+
+    class TiredFilter(RuleFilter):
+        async def judge(self, passages):
+            if len(self.seen) > 0:
+                raise FilterFailedError("tired")
+            return await super().judge(passages)
+
+    sentences = "One sentence that is long enough to be judged. ", "Another one, also long enough. "
+    watching = screen(TiredFilter(lambda _: Verdict()), on_failure="closed")
+    left = watching.watch(stream(map(TextDelta, sentences * 3), at_a_time=6), ScreenReport())
+    assert text_of(await anext(left)) == sentences[0]
+    with pytest.raises(ModelUnavailable):
+        await anext(left)
 
 
 async def test_a_choice_is_filtered_and_the_others_go_on():
@@ -223,10 +245,10 @@ async def test_asynchronous_mode_sends_at_once_and_annotates():
     deltas: list[Delta] = [TextDelta("A sentence about foo, which is bad. "), TextDelta("bye")]
     left = watching.watch(stream([*deltas, Finish("stop"), USAGE]), report)
 
-    assert [await anext(left), await anext(left)] == deltas
+    assert [await anext(left), await anext(left)] == [[delta] for delta in deltas]
     assert not report.choices
     gate.set()
-    assert [delta async for delta in left] == [Finish("stop"), USAGE]
+    assert [batch async for batch in left] == [[Finish("stop")], [USAGE]]
     assert report.choices[0].filtered == {"hate"}
 
 
@@ -245,8 +267,8 @@ async def test_closing_closes_the_answer():
     async def answer():
         nonlocal closed
         try:
-            yield TextDelta("One sentence that is long enough to be judged. ")
-            yield TextDelta("more")
+            yield [TextDelta("One sentence that is long enough to be judged. ")]
+            yield [TextDelta("more")]
         finally:
             closed = True
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from scripted_filters import stream
+from scripted_filters import said
 
 from zaffre.core.calls import ChatCall, ImagePart, JsonSchema
 from zaffre.core.deltas import Deltas, Finish, TextDelta, Usage
@@ -168,7 +168,7 @@ def judge_that_says(text: str, asked: list[ChatCall] | None = None) -> ModelJudg
     def ask(call: ChatCall) -> Deltas:
         if asked is not None:
             asked.append(call)
-        return stream([TextDelta(text), Finish("stop"), Usage(1, 1)])
+        return said([TextDelta(text), Finish("stop"), Usage(1, 1)])
 
     return ModelJudge(ask)
 

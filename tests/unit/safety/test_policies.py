@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from scripted_filters import stream
+from scripted_filters import said
 
 from zaffre.config.settings import ConfigurationError
 from zaffre.core.calls import ChatCall, EmbedCall, TextPart, UserMessage
@@ -17,7 +17,7 @@ async def embed(call: EmbedCall) -> Embeddings:
 
 
 def screens(section: dict[str, object], outside: Outside | None = None) -> Screens:
-    everything = Outside(embed, lambda _: stream([]), None)
+    everything = Outside(embed, lambda _: said([]), None)
     return Screens(msgspec.convert(section, ContentSafety), outside or everything)
 
 

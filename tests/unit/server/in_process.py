@@ -15,7 +15,7 @@ from zaffre.core.calls import (
 )
 from zaffre.core.capabilities import GENERATION_PARAMETERS, Capabilities
 from zaffre.core.cards import ModelCard
-from zaffre.core.deltas import Delta, Deltas, Embeddings, Usage
+from zaffre.core.deltas import Batches, Delta, Embeddings, Usage
 from zaffre.core.engine import Health
 from zaffre.core.plan import DeploymentPlan
 from zaffre.core.principals import Principal
@@ -94,13 +94,13 @@ class Speaker:
     def __init__(self, deltas: Sequence[Delta]) -> None:
         self._deltas = deltas
 
-    async def chat(self, call: ChatCall, *, stream: bool) -> Deltas:
-        for delta in self._deltas:
-            yield delta
+    async def chat(self, call: ChatCall, *, stream: bool) -> Batches:
+        if self._deltas:
+            yield list(self._deltas)
 
-    async def complete(self, call: CompletionCall, *, stream: bool) -> Deltas:
-        for delta in self._deltas:
-            yield delta
+    async def complete(self, call: CompletionCall, *, stream: bool) -> Batches:
+        if self._deltas:
+            yield list(self._deltas)
 
     async def embed(self, call: EmbedCall) -> Embeddings:
         return Embeddings(tuple(b"\0\0\0\0" for _ in call.texts), Usage(1))

@@ -1,14 +1,15 @@
 """Streams of the Azure dialect that the test double cannot cause: thoughts, and mixed answers."""
 
 import json
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 
 from zaffre.core.calls import ToolCall
 from zaffre.core.deltas import (
+    Batches,
     Delta,
-    Deltas,
     Finish,
     ReasoningDelta,
     TextDelta,
@@ -24,16 +25,20 @@ HM, M, SO = ReasoningDelta("h"), ReasoningDelta("m"), TextDelta("so")
 STOP, CALLED, USAGE = Finish("stop"), Finish("tool_calls"), Usage(1, 2)
 
 
-async def say(*deltas: Delta) -> Deltas:
+async def say(*deltas: Delta) -> Batches:
     for delta in deltas:
-        yield delta
+        yield [delta]
+
+
+async def chunks(frames: AsyncGenerator[bytes, None]) -> list[Any]:
+    pieces = [piece async for piece in frames]
+    *events, end, after = b"".join(pieces).split(b"\n\n")
+    assert (end, after) == (b"data: [DONE]", b"")
+    return [json.loads(event.removeprefix(b"data: ")) for event in events]
 
 
 async def choices(*deltas: Delta, apart: bool = False) -> list[Any]:
-    frames = [frame async for frame in chat_frames(say(*deltas), HEAD, thoughts_apart=apart)]
-    *chunks, end = frames
-    assert end == b"data: [DONE]\n\n"
-    parsed = [json.loads(chunk.removeprefix(b"data: ")) for chunk in chunks]
+    parsed = await chunks(chat_frames(say(*deltas), HEAD, thoughts_apart=apart))
     assert [bool(chunk.get("usage")) for chunk in parsed] == [False] * (len(parsed) - 1) + [True]
     return [choice for chunk in parsed for choice in chunk["choices"]]
 
@@ -126,19 +131,18 @@ async def test_log_probabilities_stand_beside_their_text():
 async def test_offsets_of_a_text_run_on_over_its_chunks():
     token = TokenLogprob("so", -0.5, b"so")
     deltas = say(TextDelta("so", 0, (token,)), TextDelta("so", 0, (token,)), STOP, USAGE)
-    frames = [frame async for frame in text_frames(deltas, HEAD)]
-    chunks = [json.loads(frame.removeprefix(b"data: ")) for frame in frames[:-1]]
-    logprobs = [chunk["choices"][0].get("logprobs") for chunk in chunks]
+    found = await chunks(text_frames(deltas, HEAD))
+    logprobs = [chunk["choices"][0].get("logprobs") for chunk in found]
     assert [each["text_offset"] for each in logprobs if each] == [[0], [2]]
 
 
 async def test_the_frames_own_the_deltas_and_close_them():
     closed = []
 
-    async def endless() -> Deltas:
+    async def endless() -> Batches:
         try:
             while True:
-                yield SO
+                yield [SO]
         finally:
             closed.append(True)
 

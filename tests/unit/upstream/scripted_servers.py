@@ -12,7 +12,7 @@ from zaffre.core.calls import (
     TextPart,
     UserMessage,
 )
-from zaffre.core.deltas import Delta, Deltas, Embeddings, Finish, TextDelta, Usage
+from zaffre.core.deltas import Batches, Delta, Embeddings, Finish, TextDelta, Usage
 from zaffre.core.engine import Health
 from zaffre.core.errors import EngineFailed
 from zaffre.core.plan import Upstream
@@ -53,14 +53,14 @@ class ScriptedServer:
     def _good(self) -> Answer:
         return [TextDelta(self._name), Finish("stop"), Usage(1, 1)]
 
-    async def chat(self, call: ChatCall, *, stream: bool) -> Deltas:
+    async def chat(self, call: ChatCall, *, stream: bool) -> Batches:
         self.asked += 1
         for step in self._answers.popleft() if len(self._answers) > 1 else self._answers[0]:
             if isinstance(step, Exception):
                 raise step
-            yield step
+            yield [step]
 
-    def complete(self, call: CompletionCall, *, stream: bool) -> Deltas:
+    def complete(self, call: CompletionCall, *, stream: bool) -> Batches:
         return self.chat(HELLO, stream=stream)
 
     async def embed(self, call: EmbedCall) -> Embeddings:
@@ -109,7 +109,12 @@ class Scene:
     async def chat(self) -> str:
         """Who answers."""
         return "".join(
-            [d.text async for d in self.pool.chat(HELLO, stream=True) if isinstance(d, TextDelta)]
+            [
+                delta.text
+                async for batch in self.pool.chat(HELLO, stream=True)
+                for delta in batch
+                if isinstance(delta, TextDelta)
+            ]
         )
 
     async def outcome(self) -> str:

@@ -51,7 +51,7 @@ async def test_the_least_busy_for_its_weight_is_asked():
     scene = Scene(heavy={"weight": 2}, light={"weight": 1})
     running = [scene.pool.chat(HELLO, stream=True) for _ in range(6)]
     try:
-        said = [await anext(deltas) for deltas in running]
+        said = [delta for batches in running for delta in await anext(batches)]
         assert Counter(delta.text for delta in said) == {"heavy": 4, "light": 2}
         assert [status.calls for status in scene.pool.statuses()] == [4, 2]
         assert (await scene.pool.health()).active == 6
@@ -67,7 +67,7 @@ async def test_who_is_full_is_passed_over_and_all_full_is_said_at_once():
         aclosing(scene.pool.chat(HELLO, stream=True)) as one,
         aclosing(scene.pool.chat(HELLO, stream=True)) as other,
     ):
-        assert [await anext(one), await anext(other)] == [TextDelta("only"), TextDelta("spare")]
+        assert [await anext(one), await anext(other)] == [[TextDelta("only")], [TextDelta("spare")]]
         assert await scene.outcome() == "Overloaded"
     assert await scene.chat() == "only"
 
@@ -86,7 +86,7 @@ async def test_a_failure_after_the_first_delta_is_final(error: errors.ZaffreErro
     scene = Scene(bad={}, good={"priority": 1})
     scene["bad"].will([TextDelta("half"), error])
     async with aclosing(scene.pool.chat(HELLO, stream=True)) as deltas:
-        assert await anext(deltas) == TextDelta("half")
+        assert await anext(deltas) == [TextDelta("half")]
         with pytest.raises(errors.ZaffreError):
             await anext(deltas)
     assert scene["good"].asked == 0
@@ -170,7 +170,7 @@ async def test_one_call_tries_and_the_others_go_elsewhere():
     trying = scene.pool.chat(HELLO, stream=True)
     async with aclosing(trying):
         # It has been chosen only when its first delta is asked for: so ask for it, and hold it.
-        assert await anext(trying) == TextDelta("one")
+        assert await anext(trying) == [TextDelta("one")]
         assert scene.states()[0] == "ready"  # the first sign of an answer lets others follow
         assert await scene.chat() == "one"
 

@@ -7,7 +7,7 @@ import uuid
 from msgspec import UNSET
 
 from zaffre.asgi.exchange import EVENT_STREAM, JSON, Send, send_stream, send_whole
-from zaffre.core.answers import gather
+from zaffre.core.answers import gather_batches
 from zaffre.core.calls import Operation
 from zaffre.core.context import Context
 from zaffre.core.deltas import Embeddings
@@ -31,7 +31,7 @@ from zaffre.translation.other_requests import (
     read_embedding,
     read_image_embedding,
 )
-from zaffre.wire import codec
+from zaffre.wire import codec, sse
 from zaffre.wire.chat import ChatRequest, ChatResponse
 from zaffre.wire.completions import CompletionRequest
 from zaffre.wire.embeddings import ENCODINGS, EmbeddingRequest, ImageEmbeddingRequest
@@ -131,10 +131,10 @@ class AzureInference:
         async with self._gateway.generating(context, route, call) as generation:
             if context.stream:
                 apart = version >= "2025-04-01"
-                frames = chat_frames(generation.deltas, head, thoughts_apart=apart)
-                await send_stream(send, [EVENT_STREAM, *headers], frames)
+                frames = chat_frames(generation.batches, head, thoughts_apart=apart)
+                await send_stream(send, [EVENT_STREAM, *headers], frames, sse.END)
                 return
-            answer = await gather(generation.deltas)
+            answer = await gather_batches(generation.batches)
         response = answers.write_chat_answer(answer)
         if version < "2025-04-01":
             _put_thoughts_inside(response)
@@ -155,10 +155,10 @@ class AzureInference:
         headers = _headers(request, route)
         async with self._gateway.generating(context, route, call) as generation:
             if context.stream:
-                frames = text_frames(generation.deltas, head)
-                await send_stream(send, [EVENT_STREAM, *headers], frames)
+                frames = text_frames(generation.batches, head)
+                await send_stream(send, [EVENT_STREAM, *headers], frames, sse.END)
                 return
-            response = answers.write_text_answer(await gather(generation.deltas))
+            response = answers.write_text_answer(await gather_batches(generation.batches))
         response.id, response.created, response.model = head.id, head.created, head.model
         await send_whole(send, 200, [JSON, *headers], codec.encode(response))
 

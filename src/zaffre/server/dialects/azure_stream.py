@@ -1,23 +1,25 @@
 """Streams of the Azure AI Model Inference dialect: the safest frames of contract section 4.4."""
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 
 from msgspec import UNSET, Struct, UnsetType
 
 from zaffre.core.deltas import (
+    Batches,
     Delta,
-    Deltas,
     Finish,
     ReasoningDelta,
     TextDelta,
+    TokenLogprob,
     ToolCallDelta,
     Usage,
 )
+from zaffre.server.dialects.common import framed
 from zaffre.translation.answers import write_logprobs, write_text_chunk, write_usage
 from zaffre.translation.chat_requests import write_call
 from zaffre.wire import codec, sse
 from zaffre.wire.chat import AnswerDelta, ChatChunk, ChunkChoice, LogprobsBody
+from zaffre.wire.templates import MARK, FrameTemplate
 from zaffre.wire.usage import UsageBody
 
 
@@ -47,6 +49,7 @@ class ChatStream:
         self._head = head
         self._thoughts_apart = thoughts_apart
         self._choices: dict[int, _Choice] = {}
+        self._texts: dict[int, FrameTemplate] = {}
         self._held: Finish | None = None
 
     def frames(self, delta: Delta) -> list[bytes]:
@@ -70,8 +73,7 @@ class ChatStream:
                 choice.spoke = True
                 if choice.thinking:
                     choice.thinking, text = False, f"</think>{text}"
-                shown = write_logprobs(logprobs) if logprobs else UNSET
-                return [self._frame(index, AnswerDelta(content=text), logprobs=shown)]
+                return [self._text(text, index, logprobs)]
             case ReasoningDelta(text=text, index=index) if self._thoughts_apart:
                 return [self._frame(index, AnswerDelta(content="", reasoning_content=text))]
             case ReasoningDelta(text=text, index=index):
@@ -88,6 +90,16 @@ class ChatStream:
                 return frames
             case Usage():
                 return []
+
+    def _text(self, text: str, index: int, logprobs: tuple[TokenLogprob, ...]) -> bytes:
+        if logprobs:
+            shown = write_logprobs(logprobs)
+            return self._frame(index, AnswerDelta(content=text), logprobs=shown)
+        template = self._texts.get(index)
+        if template is None:
+            template = FrameTemplate(self._frame(index, AnswerDelta(content=MARK)))
+            self._texts[index] = template
+        return template.filled(text)
 
     def _call(self, delta: ToolCallDelta, choice: _Choice, role: str | UnsetType = UNSET) -> bytes:
         body = write_call(delta.call, choice.tool_calls)
@@ -125,39 +137,40 @@ class ChatStream:
         return sse.frame(codec.encode(chunk))
 
 
-async def chat_frames(
-    deltas: Deltas, head: AnswerHead, *, thoughts_apart: bool
+def chat_frames(
+    batches: Batches, head: AnswerHead, *, thoughts_apart: bool
 ) -> AsyncGenerator[bytes, None]:
-    """The frames of a chat stream, up to and with its end marker."""
-    stream = ChatStream(head, thoughts_apart=thoughts_apart)
-    async with aclosing(deltas):
-        async for delta in deltas:
-            for frame in stream.frames(delta):
-                yield frame
-    yield sse.END
+    """The frames of a chat stream; see `framed`."""
+    return framed(batches, ChatStream(head, thoughts_apart=thoughts_apart).frames)
 
 
-async def text_frames(deltas: Deltas, head: AnswerHead) -> AsyncGenerator[bytes, None]:
-    """The frames of a text completion stream; the last chunk has finish reason and usage."""
-    offsets: dict[int, int] = {}
-    finish: Finish | None = None
-    async with aclosing(deltas):
-        async for delta in deltas:
-            if isinstance(delta, Usage):
-                if finish is not None:
-                    yield _text_frame(finish, head, 0, write_usage(delta))
-                continue
-            if finish is not None:
-                yield _text_frame(finish, head, 0)
-                finish = None
-            if isinstance(delta, Finish):
-                finish = delta
-                continue
-            offset = offsets.get(delta.index, 0)
-            yield _text_frame(delta, head, offset)
-            if isinstance(delta, TextDelta):
-                offsets[delta.index] = offset + len(delta.text)
-    yield sse.END
+def text_frames(batches: Batches, head: AnswerHead) -> AsyncGenerator[bytes, None]:
+    """The frames of a text completion stream, whose last chunk has finish reason and usage."""
+    return framed(batches, _TextStream(head).frames)
+
+
+class _TextStream:
+    """Writes one stream of a text completion."""
+
+    def __init__(self, head: AnswerHead) -> None:
+        self._head = head
+        self._offsets: dict[int, int] = {}
+        self._held: Finish | None = None
+
+    def frames(self, delta: Delta) -> list[bytes]:
+        """The frames that `delta` causes; the last `Finish` waits for the `Usage`."""
+        held, self._held = self._held, None
+        if isinstance(delta, Usage):
+            return [] if held is None else [_text_frame(held, self._head, 0, write_usage(delta))]
+        frames = [] if held is None else [_text_frame(held, self._head, 0)]
+        if isinstance(delta, Finish):
+            self._held = delta
+            return frames
+        offset = self._offsets.get(delta.index, 0)
+        frames.append(_text_frame(delta, self._head, offset))
+        if isinstance(delta, TextDelta):
+            self._offsets[delta.index] = offset + len(delta.text)
+        return frames
 
 
 def _text_frame(

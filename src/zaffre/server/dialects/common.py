@@ -1,13 +1,22 @@
 """What the dialects share: root keys, and the style in which each one renders errors."""
 
 import re
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Protocol, TypeVar
 
 from msgspec import Raw
 
-from zaffre.core.errors import InvalidRequest, InvalidToken, ModelContainerFailed, ZaffreError
+from zaffre.core.deltas import Batches, Delta, Usage
+from zaffre.core.errors import (
+    EngineFailed,
+    InvalidRequest,
+    InvalidToken,
+    ModelContainerFailed,
+    ZaffreError,
+)
 from zaffre.server.request import Request
-from zaffre.wire import codec
+from zaffre.wire import codec, sse
 from zaffre.wire.chat import ChatRequest
 from zaffre.wire.completions import CompletionRequest
 from zaffre.wire.embeddings import EmbeddingRequest, ImageEmbeddingRequest
@@ -30,6 +39,26 @@ class ErrorStyle(Protocol):
 
     def render_event(self, error: ZaffreError, number: int) -> bytes:
         """The frame that tells of an error in mid-stream, after `number` other frames."""
+
+
+async def framed(
+    batches: Batches, frames_of: Callable[[Delta], list[bytes]]
+) -> AsyncGenerator[bytes, None]:
+    """A stream up to and with its end marker: `frames_of` each delta, in one piece per batch.
+
+    Raises `EngineFailed` when the batches end before their `Usage`.
+    """
+    whole = False
+    async with aclosing(batches):
+        async for batch in batches:
+            frames = [frame for delta in batch for frame in frames_of(delta)]
+            whole = isinstance(batch[-1], Usage)
+            if whole:
+                frames.append(sse.END)
+            if frames:
+                yield b"".join(frames)
+    if not whole:
+        raise EngineFailed("The model's answer ended before it was complete.")
 
 
 def challenge(error: ZaffreError) -> Headers:

@@ -10,7 +10,7 @@ from typing import TypeVar
 from msgspec import structs
 
 from zaffre.asgi.exchange import EVENT_STREAM, JSON, Send, send_stream, send_whole
-from zaffre.core.answers import gather
+from zaffre.core.answers import gather_batches
 from zaffre.core.calls import Operation
 from zaffre.core.context import Context
 from zaffre.core.errors import InvalidParameter, InvalidRequest, UnsupportedParameter
@@ -24,7 +24,7 @@ from zaffre.service.gateway import Gateway, Generation
 from zaffre.translation import answers
 from zaffre.translation.chat_requests import read_chat
 from zaffre.translation.other_requests import read_completion, read_embedding
-from zaffre.wire import codec
+from zaffre.wire import codec, sse
 from zaffre.wire.chat import ChatRequest, StreamOptions
 from zaffre.wire.completions import CompletionRequest
 from zaffre.wire.embeddings import EmbeddingRequest
@@ -72,10 +72,10 @@ class OpenAI:
         headers = self.headers(request, route)
         async with self._gateway.generating(context, route, call) as generation:
             if context.stream:
-                frames = chat_frames(generation.deltas, self._shown(head, generation))
-                await send_stream(send, [EVENT_STREAM, *headers], frames)
+                frames = chat_frames(generation.batches, self._shown(head, generation))
+                await send_stream(send, [EVENT_STREAM, *headers], frames, sse.END)
                 return
-            response = answers.write_chat_answer(await gather(generation.deltas))
+            response = answers.write_chat_answer(await gather_batches(generation.batches))
             if self._azure:
                 annotate(response, generation.report)
         response.id, response.created, response.model = head.id, head.created, head.model
@@ -95,10 +95,10 @@ class OpenAI:
         headers = self.headers(request, route)
         async with self._gateway.generating(context, route, call) as generation:
             if context.stream:
-                frames = text_frames(generation.deltas, self._shown(head, generation))
-                await send_stream(send, [EVENT_STREAM, *headers], frames)
+                frames = text_frames(generation.batches, self._shown(head, generation))
+                await send_stream(send, [EVENT_STREAM, *headers], frames, sse.END)
                 return
-            response = answers.write_text_answer(await gather(generation.deltas))
+            response = answers.write_text_answer(await gather_batches(generation.batches))
             if self._azure:
                 annotate(response, generation.report)
         response.id, response.created, response.model = head.id, head.created, head.model

@@ -8,11 +8,11 @@ from typing import Any
 from msgspec import UNSET
 
 from zaffre.asgi.exchange import EVENT_STREAM, JSON, Send, send_stream, send_whole
-from zaffre.core.answers import Answer, gather
+from zaffre.core.answers import Answer, gather_batches
 from zaffre.core.calls import ToolCall
 from zaffre.core.deltas import (
+    Batches,
     Delta,
-    Deltas,
     Finish,
     ReasoningDelta,
     TextDelta,
@@ -58,10 +58,10 @@ class Responses:
         headers = self._openai.headers(request, route)
         async with self._gateway.generating(context, route, call) as generation:
             if context.stream:
-                frames = _frames(generation.deltas, response)
+                frames = _frames(generation.batches, response)
                 await send_stream(send, [EVENT_STREAM, *headers], frames)
                 return
-            _complete(response, await gather(generation.deltas))
+            _complete(response, await gather_batches(generation.batches))
         await send_whole(send, 200, [JSON, *headers], codec.encode(response))
 
 
@@ -131,17 +131,17 @@ def _call(item_id: str, call: ToolCall, status: str = "completed") -> OutputItem
     )
 
 
-async def _frames(deltas: Deltas, response: ResponseObject) -> AsyncGenerator[bytes, None]:
+async def _frames(batches: Batches, response: ResponseObject) -> AsyncGenerator[bytes, None]:
     events = ResponseEvents(response)
     begun = False
-    async with aclosing(deltas):
-        async for delta in deltas:
-            if not begun:  # not before: an error up to here still has its status
-                begun = True
-                for frame in events.begin():
-                    yield frame
-            for frame in events.read(delta):
-                yield frame
+    async with aclosing(batches):
+        async for batch in batches:
+            frames = [] if begun else events.begin()  # not before: an error still has its status
+            begun = True
+            for delta in batch:
+                frames += events.read(delta)
+            if frames:
+                yield b"".join(frames)
     if response.usage is None:
         raise EngineFailed("The model's answer ended before it was complete.")
 

@@ -3,25 +3,27 @@
 import os
 import string
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 
 from msgspec import UNSET, Struct, UnsetType
 
 from zaffre.core.deltas import (
+    Batches,
     Delta,
-    Deltas,
     Finish,
     ReasoningDelta,
     TextDelta,
+    TokenLogprob,
     ToolCallDelta,
     Usage,
 )
 from zaffre.core.safety import ScreenReport
+from zaffre.server.dialects.common import framed
 from zaffre.server.dialects.filter_results import annotate_choices, filter_results, prompt_results
 from zaffre.translation.answers import write_logprobs, write_text_chunk, write_usage
 from zaffre.translation.chat_requests import write_call
 from zaffre.wire import codec, sse
 from zaffre.wire.chat import AnswerDelta, ChatChunk, ChunkChoice, LogprobsBody
+from zaffre.wire.templates import MARK, FrameTemplate
 from zaffre.wire.usage import UsageBody
 
 _LETTERS = (string.ascii_letters + string.digits).encode()
@@ -53,11 +55,20 @@ class OpenAIChatStream:
 
     def __init__(self, head: StreamHead) -> None:
         self._head = head
+        self._begun = False
         self._calls: dict[int, int] = {}
         """Tool calls per choice that has begun."""
+        self._texts: dict[int, FrameTemplate] = {}
 
     def frames(self, delta: Delta) -> list[bytes]:
         """The frames that `delta` causes."""
+        report = self._head.report
+        if self._begun or report is None or not report.prompts:
+            return self._frames(delta)
+        return [_prompt_frame(report), *self._frames(delta)]
+
+    def _frames(self, delta: Delta) -> list[bytes]:
+        self._begun = True
         if isinstance(delta, Usage):
             return [self._frame([], usage=write_usage(delta))] if self._head.include_usage else []
         frames = []
@@ -71,8 +82,7 @@ class OpenAIChatStream:
                 frames.append(self._choice(delta.index, first))
         match delta:
             case TextDelta(text=text, index=index, logprobs=logprobs):
-                shown = write_logprobs(logprobs) if logprobs else UNSET
-                frames.append(self._choice(index, AnswerDelta(content=text), logprobs=shown))
+                frames.append(self._text(text, index, logprobs))
             case ReasoningDelta(text=text, index=index):
                 frames.append(self._choice(index, AnswerDelta(reasoning_content=text)))
             case ToolCallDelta(call=call, index=index):
@@ -82,6 +92,16 @@ class OpenAIChatStream:
             case Finish(reason=reason, index=index):
                 frames.append(self._finish(reason, index))
         return frames
+
+    def _text(self, text: str, index: int, logprobs: tuple[TokenLogprob, ...]) -> bytes:
+        if logprobs:
+            shown = write_logprobs(logprobs)
+            return self._choice(index, AnswerDelta(content=text), logprobs=shown)
+        template = self._texts.get(index)
+        if template is None:
+            template = FrameTemplate(self._choice(index, AnswerDelta(content=MARK)))
+            self._texts[index] = template
+        return template.filled(text)
 
     def _choice(
         self,
@@ -112,42 +132,42 @@ class OpenAIChatStream:
         return sse.frame(codec.encode(chunk))
 
 
-async def chat_frames(deltas: Deltas, head: StreamHead) -> AsyncGenerator[bytes, None]:
-    """The frames of a chat stream, up to and with its end marker."""
-    stream = OpenAIChatStream(head)
-    told = False
-    async with aclosing(deltas):
-        async for delta in deltas:
-            if not told and head.report is not None and head.report.prompts:
-                yield _prompt_frame(head.report)
-            told = True
-            for frame in stream.frames(delta):
-                yield frame
-    yield sse.END
+def chat_frames(batches: Batches, head: StreamHead) -> AsyncGenerator[bytes, None]:
+    """The frames of a chat stream; see `framed`."""
+    return framed(batches, OpenAIChatStream(head).frames)
 
 
-async def text_frames(deltas: Deltas, head: StreamHead) -> AsyncGenerator[bytes, None]:
-    """The frames of a text completion stream, up to and with its end marker."""
-    offsets: dict[int, int] = {}
-    told = False
-    async with aclosing(deltas):
-        async for delta in deltas:
-            if isinstance(delta, Usage) and not head.include_usage:
-                continue
-            offset = 0 if isinstance(delta, Usage) else offsets.get(delta.index, 0)
-            chunk = write_text_chunk(delta, offset)
-            chunk.id, chunk.created, chunk.model = head.id, head.created, head.model
-            if head.include_usage and not isinstance(delta, Usage):
-                chunk.usage = None
-            if isinstance(delta, TextDelta):
-                offsets[delta.index] = offset + len(delta.text)
-            if head.report is not None and head.report.prompts and not told:
-                chunk.prompt_filter_results = prompt_results(head.report)
-            told = True
-            if isinstance(delta, Finish) and head.report is not None:
-                annotate_choices(chunk, head.report)
-            yield sse.frame(codec.encode(chunk))
-    yield sse.END
+def text_frames(batches: Batches, head: StreamHead) -> AsyncGenerator[bytes, None]:
+    """The frames of a text completion stream; see `framed`."""
+    return framed(batches, _TextStream(head).frames)
+
+
+class _TextStream:
+    """Writes one stream of a text completion."""
+
+    def __init__(self, head: StreamHead) -> None:
+        self._head = head
+        self._offsets: dict[int, int] = {}
+        self._told = False
+
+    def frames(self, delta: Delta) -> list[bytes]:
+        """The frames that `delta` causes."""
+        head = self._head
+        if isinstance(delta, Usage) and not head.include_usage:
+            return []
+        offset = 0 if isinstance(delta, Usage) else self._offsets.get(delta.index, 0)
+        chunk = write_text_chunk(delta, offset)
+        chunk.id, chunk.created, chunk.model = head.id, head.created, head.model
+        if head.include_usage and not isinstance(delta, Usage):
+            chunk.usage = None
+        if isinstance(delta, TextDelta):
+            self._offsets[delta.index] = offset + len(delta.text)
+        if head.report is not None and head.report.prompts and not self._told:
+            chunk.prompt_filter_results = prompt_results(head.report)
+        self._told = True
+        if isinstance(delta, Finish) and head.report is not None:
+            annotate_choices(chunk, head.report)
+        return [sse.frame(codec.encode(chunk))]
 
 
 def _prompt_frame(report: ScreenReport) -> bytes:

@@ -5,13 +5,12 @@ tool calls, finish reasons, choices that were not asked for or never ended, coun
 """
 
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 from msgspec import UNSET, UnsetType
 
 from zaffre.core.calls import Call, ChatCall, CompletionCall, EmbedCall, ImageEmbedCall
-from zaffre.core.deltas import Delta, Embeddings, Usage
+from zaffre.core.deltas import Delta, Embeddings, TextDelta, Usage
 from zaffre.core.errors import EngineFailed
 from zaffre.translation.answers import ChatChunkReader, TextChunkReader, read_embeddings
 from zaffre.upstream.foreign.credential import Credential
@@ -69,24 +68,27 @@ class ChatReader:
         self._calls = CallCollector()
         self._reader = ChatChunkReader()
 
-    def read(self, payload: bytes) -> Iterator[Delta]:
+    def read(self, payload: bytes) -> list[Delta]:
         """The deltas of one event. Raises `ZaffreError` for one that is broken, or an error."""
         chat = decode(payload, ForeignChat)
         _check_error(chat, payload, self._credential)
         self._counts.note(chat.usage)
+        deltas: list[Delta] = []
         for choice in chat.choices or ():
-            yield from self._read_choice(choice, choice.delta)
+            deltas += self._read_choice(choice, choice.delta)
+        return deltas
 
-    def read_whole(self, content: bytes) -> Iterator[Delta]:
-        """The deltas of a whole answer, up to its usage."""
+    def read_whole(self, content: bytes) -> list[Delta]:
+        """The deltas of a whole answer, its usage last."""
         chat = decode(content, ForeignChat)
         _check_error(chat, content, self._credential)
         self._counts.note(chat.usage)
+        deltas: list[Delta] = []
         for choice in chat.choices or ():
             # The JSON has come to its end, and so has the choice, whether it says so or not.
             choice.finish_reason = choice.finish_reason or "stop"
-            yield from self._read_choice(choice, choice.message)
-        yield self.close()
+            deltas += self._read_choice(choice, choice.message)
+        return [*deltas, self.close()]
 
     def close(self) -> Usage:
         """The usage. Raises `EngineFailed` unless every choice has come to its end."""
@@ -95,8 +97,12 @@ class ChatReader:
 
     def _read_choice(
         self, choice: ForeignChatChoice, message: ForeignMessage | None
-    ) -> Iterator[Delta]:
+    ) -> list[Delta]:
         index = self._choices.number(choice.index)
+        if plain := _plain_text(choice, message):  # nearly all of them
+            self._choices.spoke(index, said=True)
+            self._counts.add(size_bytes(plain))
+            return [TextDelta(plain, index)]
         regular = AnswerDelta()
         if message is not None:
             thoughts, text = _texts(message)
@@ -113,9 +119,9 @@ class ChatReader:
             called = isinstance(regular.tool_calls, list)
             reason = _reason(choice.finish_reason, called=called)
             if not self._choices.end(index):
-                return
+                return []
         chunk = ChunkChoice(index, regular, reason, choice.logprobs or UNSET)
-        yield from self._reader.read(ChatChunk(choices=[chunk]))
+        return self._reader.read(ChatChunk(choices=[chunk]))
 
 
 class TextReader:
@@ -127,38 +133,41 @@ class TextReader:
         self._counts = _Counts(call)
         self._reader = TextChunkReader()
 
-    def read(self, payload: bytes) -> Iterator[Delta]:
+    def read(self, payload: bytes) -> list[Delta]:
         """The deltas of one event; see `ChatReader.read`."""
         text = decode(payload, ForeignText)
         _check_error(text, payload, self._credential)
         self._counts.note(text.usage)
+        deltas: list[Delta] = []
         for choice in text.choices or ():
-            yield from self._read_choice(choice)
+            deltas += self._read_choice(choice)
+        return deltas
 
-    def read_whole(self, content: bytes) -> Iterator[Delta]:
-        """The deltas of a whole answer, up to its usage."""
+    def read_whole(self, content: bytes) -> list[Delta]:
+        """The deltas of a whole answer, its usage last."""
         text = decode(content, ForeignText)
         _check_error(text, content, self._credential)
         self._counts.note(text.usage)
+        deltas: list[Delta] = []
         for choice in text.choices or ():
             choice.finish_reason = choice.finish_reason or "stop"
-            yield from self._read_choice(choice)
-        yield self.close()
+            deltas += self._read_choice(choice)
+        return [*deltas, self.close()]
 
     def close(self) -> Usage:
         """The usage. Raises `EngineFailed` unless every choice has come to its end."""
         self._choices.check_whole()
         return self._counts.usage()
 
-    def _read_choice(self, choice: ForeignTextChoice) -> Iterator[Delta]:
+    def _read_choice(self, choice: ForeignTextChoice) -> list[Delta]:
         index, text = self._choices.number(choice.index), choice.text or ""
         self._choices.spoke(index, bool(text))
         self._counts.add(size_bytes(text))
         reason = _reason(choice.finish_reason) if choice.finish_reason else None
         if reason is not None and not self._choices.end(index):
-            return
+            return []
         regular = CompletionChoice(index, text, reason, choice.logprobs or UNSET)
-        yield from self._reader.read(CompletionResponse(choices=[regular]))
+        return self._reader.read(CompletionResponse(choices=[regular]))
 
 
 def read_vectors(
@@ -259,6 +268,15 @@ def _check_error(
 ) -> None:
     if body.error is not None or body.object == "error":
         raise read_stream_error(payload, credential)
+
+
+def _plain_text(choice: ForeignChatChoice, message: ForeignMessage | None) -> str:
+    """The text of a chunk that has nothing besides; empty when it has."""
+    if message is None or choice.finish_reason or choice.logprobs is not None:
+        return ""
+    if message.reasoning_content or message.reasoning or message.tool_calls or message.refusal:
+        return ""
+    return message.content if isinstance(message.content, str) else ""
 
 
 def _texts(message: ForeignMessage) -> tuple[str, str]:

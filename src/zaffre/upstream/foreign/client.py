@@ -8,7 +8,7 @@ import aiohttp
 from msgspec import Struct, structs
 
 from zaffre.core.calls import ChatCall, CompletionCall, EmbedCall, ImageEmbedCall, Operation
-from zaffre.core.deltas import Delta, Deltas, Embeddings, Usage
+from zaffre.core.deltas import Batches, Delta, Embeddings, Usage
 from zaffre.core.engine import Health
 from zaffre.core.errors import (
     InvalidRequest,
@@ -38,6 +38,7 @@ from zaffre.upstream.transport import (
     Transport,
     decode,
     noticing_reuse,
+    read_events,
 )
 from zaffre.wire import codec
 from zaffre.wire.chat import ChatRequest, StreamOptions
@@ -76,8 +77,8 @@ class _Habits(Struct, frozen=True):
 
 
 class _Reader(Protocol):
-    def read(self, payload: bytes) -> Iterator[Delta]: ...
-    def read_whole(self, content: bytes) -> Iterator[Delta]: ...
+    def read(self, payload: bytes) -> list[Delta]: ...
+    def read_whole(self, content: bytes) -> list[Delta]: ...
     def close(self) -> Usage: ...
 
 
@@ -126,21 +127,15 @@ class ForeignClient:
         """Close all connections."""
         await self._transport.aclose()
 
-    async def chat(self, call: ChatCall, *, stream: bool) -> Deltas:
+    def chat(self, call: ChatCall, *, stream: bool) -> Batches:
         """See `zaffre.core.client.ModelClient`."""
         request = write_chat(call, self._model, stream=stream)
-        reader = ChatReader(call, self._credential)
-        async with aclosing(self._generate("chat", request, reader)) as deltas:
-            async for delta in deltas:
-                yield delta
+        return self._generate("chat", request, ChatReader(call, self._credential))
 
-    async def complete(self, call: CompletionCall, *, stream: bool) -> Deltas:
+    def complete(self, call: CompletionCall, *, stream: bool) -> Batches:
         """See `zaffre.core.client.ModelClient`."""
         request = write_completion(call, self._model, stream=stream)
-        reader = TextReader(call, self._credential)
-        async with aclosing(self._generate("complete", request, reader)) as deltas:
-            async for delta in deltas:
-                yield delta
+        return self._generate("complete", request, TextReader(call, self._credential))
 
     async def embed(self, call: EmbedCall) -> Embeddings:
         """See `zaffre.core.client.ModelClient`."""
@@ -184,18 +179,18 @@ class ForeignClient:
 
     async def _generate(
         self, operation: Operation, request: ChatRequest | CompletionRequest, reader: _Reader
-    ) -> Deltas:
+    ) -> Batches:
         with self._counted():
             habits, began = self._habits, False
             while True:
                 self._fit(request, habits)
                 try:
-                    async with aclosing(self._send(operation, request, reader)) as deltas:
-                        async for delta in deltas:
+                    async with aclosing(self._send(operation, request, reader)) as batches:
+                        async for batch in batches:
                             if not began:
                                 began = True
                                 self._keep(habits)
-                            yield delta
+                            yield batch
                     return
                 except (InvalidRequest, UnsupportedParameter) as refusal:
                     better = habits.after(refusal)
@@ -205,22 +200,20 @@ class ForeignClient:
 
     async def _send(
         self, operation: Operation, request: ChatRequest | CompletionRequest, reader: _Reader
-    ) -> Deltas:
+    ) -> Batches:
         url, body = self._address.of(operation), codec.encode(request)
         headers = request_headers(self.upstream.dialect, request)
         async with self._transport.answer("POST", url, body, headers) as response:
             # Some answer a request for a stream in one piece.
             if not request.stream or response.content_type == JSON:
-                content = await self._transport.read(response, MAX_ANSWER_BYTES)
-                for delta in reader.read_whole(content):
-                    yield delta
+                yield reader.read_whole(await self._transport.read(response, MAX_ANSWER_BYTES))
                 return
-            async with aclosing(self._transport.events(response)) as events:
-                async for payloads in events:
-                    for payload in payloads:
-                        for delta in reader.read(payload):
-                            yield delta
-        yield reader.close()
+            async with (
+                aclosing(self._transport.events(response)) as events,
+                aclosing(read_events(events, reader.read, reader.close)) as batches,
+            ):
+                async for batch in batches:
+                    yield batch
 
     async def _vectors(
         self, operation: Operation, request: EmbeddingRequest | ImageEmbeddingRequest

@@ -67,6 +67,7 @@ class Address:
         if version is not None and (upstream.api_version is not None or not stated):
             self._query = [q for q in self._query if q[0].lower() != "api-version"]
             self._query.append(("api-version", version))
+        self._urls = {name: self._url(self._deployment + path) for name, path in PATHS.items()}
 
     @property
     def place(self) -> str:
@@ -75,7 +76,7 @@ class Address:
 
     def of(self, operation: Operation) -> str:
         """The URL of `operation`."""
-        return self._url(self._deployment + PATHS[operation])
+        return self._urls[operation]
 
     def beside(self, path: str, query: Mapping[str, str] | None = None) -> str:
         """The URL of something that is not about one deployment."""
