@@ -83,6 +83,14 @@ class Filter(Protocol):
 
 
 @runtime_checkable
+class InstantFilter(Protocol):
+    """A filter that can mostly tell at once."""
+
+    def judge_now(self, passages: Sequence[Passage]) -> list[Verdict] | None:
+        """What `Filter.judge` would say, where that takes some microseconds; None: ask `judge`."""
+
+
+@runtime_checkable
 class ImageFilter(Protocol):
     """A filter that judges images, too."""
 

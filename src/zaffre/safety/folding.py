@@ -1,7 +1,10 @@
 """Folding: many spellings that look alike become one, before words are looked for."""
 
+import re
 import unicodedata
 
+_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")
+"""Those of ASCII that show nothing and are no white space."""
 _OVERLAYS = range(0x0300, 0x0370)
 """Accents and strokes that NFKC could not join to a letter: no orthography of Latin needs them."""
 _SYMBOL_MARKS = range(0x20D0, 0x2100)
@@ -13,6 +16,8 @@ _LOOKALIKES = str.maketrans(
     "abekmhopctyxijsdqwaeikvoptux",
 )
 """Cyrillic and Greek letters that look like Latin ones."""
+_LOOKALIKE_CODES = frozenset(_LOOKALIKES)
+_LATIN = re.compile(r"[a-z]")
 
 
 def fold(text: str) -> str:
@@ -20,19 +25,22 @@ def fold(text: str) -> str:
     space as single spaces and none at the ends, and Cyrillic or Greek letters inside a Latin word
     as the Latin ones that they look like.
     """
-    if not text.isascii():
-        # Twice, because a character may fold to one that NFKC changes again.
-        text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    shown = " ".join("".join(c for c in text if not _hidden(c)).split())
-    if shown.isascii():
-        return shown.lower()
+    if text.isascii():
+        shown = _CONTROLS.sub("", text) if _CONTROLS.search(text) else text
+        return " ".join(shown.split()).lower()
+    # Twice, because a character may fold to one that NFKC changes again.
+    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    hidden = dict.fromkeys(ord(character) for character in set(text) if _hidden(character))
+    shown = " ".join((text.translate(hidden) if hidden else text).split())
+    if _LOOKALIKE_CODES.isdisjoint(map(ord, shown)):
+        return shown
     return " ".join(_latin(word) for word in shown.split(" "))
 
 
 def _hidden(character: str) -> bool:
     code = ord(character)
     if code < 0x80:
-        return (code < 0x20 and not character.isspace()) or code == 0x7F
+        return _CONTROLS.match(character) is not None
     return (
         unicodedata.category(character) in ("Cf", "Cc")
         or code in _OVERLAYS
@@ -43,6 +51,4 @@ def _hidden(character: str) -> bool:
 
 
 def _latin(word: str) -> str:
-    if any("a" <= c <= "z" for c in word):
-        return word.translate(_LOOKALIKES)
-    return word
+    return word.translate(_LOOKALIKES) if _LATIN.search(word) else word
