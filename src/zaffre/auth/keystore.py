@@ -26,6 +26,7 @@ from zaffre.auth.keybook import (
     without_record,
 )
 from zaffre.auth.keybookfile import KeyBookFile, Stamp
+from zaffre.auth.keyed_hash import KeyedHash
 from zaffre.auth.keys import MAX_KEY_CHARACTERS, new_key
 from zaffre.auth.secret import KeyFileError, ServerSecret, load_or_make_secret, passing_secret
 from zaffre.config.auth_section import NAME
@@ -54,7 +55,7 @@ class _MadeBefore(Exception):
 
 
 class _Entry(Struct, frozen=True):
-    digest: str
+    digest: bytes
     principal: Principal
     expires_at: int | None
 
@@ -64,9 +65,10 @@ class _Index(Struct, frozen=True):
 
     book: KeyBook
     secret: ServerSecret
-    pepper: bytes
-    entries: dict[str, _Entry]
-    salted: tuple[tuple[bytes, _Entry], ...]
+    pepper: KeyedHash
+    entries: dict[bytes, _Entry]
+    """By digest."""
+    salted: tuple[tuple[KeyedHash, _Entry], ...]
     """Keys older than the server's secret, with their salts: there is hardly more than one."""
 
 
@@ -279,7 +281,7 @@ class KeyStore:
         def put(book: KeyBook, secret: ServerSecret) -> KeyBook:
             made = structs.replace(
                 make_record(book),
-                digest=_digest(_pepper(secret), key.encode()),
+                digest=_pepper(secret).digest(key.encode()).hex(),
                 salt=None,
                 ending=key[-ENDING_CHARACTERS:],
             )
@@ -321,20 +323,20 @@ class KeyStore:
 def _make_index(book: KeyBook, secret: ServerSecret, configured: Sequence[ConfiguredKey]) -> _Index:
     pepper = _pepper(secret)
     replaced = {key.name.lower() for key in configured}
-    entries: dict[str, _Entry] = {}
-    salted: list[tuple[bytes, _Entry]] = []
+    entries: dict[bytes, _Entry] = {}
+    salted: list[tuple[KeyedHash, _Entry]] = []
     for record in book.keys:
         if record.name.lower() in replaced:
             continue
         credential: Credential = "server_key" if record.endpoint is None else "endpoint_key"
         principal = _principal(record.name, record.id, record.grant, credential)
-        entry = _Entry(record.digest, principal, record.expires_at)
+        entry = _Entry(bytes.fromhex(record.digest), principal, record.expires_at)
         if record.salt is None:
-            entries[record.digest] = entry
+            entries[entry.digest] = entry
         else:
-            salted.append((bytes.fromhex(record.salt), entry))
+            salted.append((KeyedHash(bytes.fromhex(record.salt)), entry))
     for key in configured:
-        digest = _digest(pepper, key.key.encode())
+        digest = pepper.digest(key.key.encode())
         principal = _principal(key.name, f"configured:{key.name}", key.grant, "server_key")
         entries[digest] = _Entry(digest, principal, None)
     return _Index(book, secret, pepper, entries, tuple(salted))
@@ -354,24 +356,20 @@ def _principal(name: str, key_id: str, grant: Grant, credential: Credential) -> 
 
 
 def _match(index: _Index, shown: bytes) -> _Entry | None:
-    digest = _digest(index.pepper, shown)
+    digest = index.pepper.digest(shown)
     found = index.entries.get(digest)
     # What the dictionary's comparison tells by its time is about digests that nobody can choose.
     if found is not None and hmac.compare_digest(found.digest, digest):
         return found
     for salt, entry in index.salted:
-        if hmac.compare_digest(_digest(salt, shown), entry.digest):
+        if hmac.compare_digest(salt.digest(shown), entry.digest):
             return entry
     return None
 
 
-def _pepper(secret: ServerSecret) -> bytes:
-    return secret.derive("key digest")
-
-
-def _digest(pepper: bytes, key: bytes) -> str:
+def _pepper(secret: ServerSecret) -> KeyedHash:
     # A fast hash is enough: there is nothing to guess in 256 random bits.
-    return hmac.digest(pepper, key, "sha256").hex()
+    return KeyedHash(secret.derive("key digest"))
 
 
 def _without_tokens(book: KeyBook, endpoint: str) -> KeyBook:

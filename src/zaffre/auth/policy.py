@@ -54,7 +54,9 @@ def may(
 
 def holds(principal: Principal, permission: Permission) -> bool:
     """Whether `principal` has `permission` anywhere at all."""
-    return any(permission in grant.permissions for grant in _grants(principal))
+    return permission in principal.permissions or any(
+        permission in grant.permissions for grant in principal.also
+    )
 
 
 def check_holds(principal: Principal, permission: Permission) -> None:
@@ -72,19 +74,20 @@ def judge(
     operation: Operation | None = None,
 ) -> Verdict:
     """As `may`, with the reason."""
-    grants = [grant for grant in _grants(principal) if permission in grant.permissions]
-    if not grants:
-        return "permission"
-    if place is None:
-        return "yes" if any(_unbounded(grant) for grant in grants) else "scope"
-    here = [grant for grant in grants if _covers(grant, place)]
-    if not here:
-        return "scope"
-    if operation is not None and not any(_does(grant, operation) for grant in here):
-        return "operation"
-    if place.auth_mode is not None and _MODES[principal.credential] not in (None, place.auth_mode):
-        return "credential"
-    return "yes"
+    verdict: Verdict = "permission"
+    for grant in _grants(principal):
+        if permission not in grant.permissions:
+            continue
+        if place is None:
+            if _unbounded(grant):
+                return "yes"
+        elif _covers(grant, place):
+            if operation is None or _does(grant, operation):
+                return "yes" if _counts(principal.credential, place) else "credential"
+            verdict = "operation"
+        if verdict == "permission":
+            verdict = "scope"
+    return verdict
 
 
 def check(
@@ -125,13 +128,17 @@ def may_grant(principal: Principal, wanted: Grant) -> bool:
 
 
 def _grants(principal: Principal) -> tuple[Grant | Principal, ...]:
-    return (principal, *principal.also)
+    return (principal, *principal.also) if principal.also else (principal,)
 
 
 def _covers(grant: Grant | Principal, place: Place) -> bool:
     return (grant.endpoints is None or place.target in grant.endpoints) and (
         grant.models is None or place.model.lower() in grant.models
     )
+
+
+def _counts(credential: Credential, place: Place) -> bool:
+    return place.auth_mode is None or _MODES[credential] in (None, place.auth_mode)
 
 
 def _does(grant: Grant | Principal, operation: Operation) -> bool:

@@ -5,7 +5,7 @@ The same record feeds `/info`, the model list, the OpenAPI document and every re
 
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from zaffre.core.calls import (
     AudioPart,
@@ -87,9 +87,9 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     """Inputs per embedding request."""
 
 
-_SAMPLING_DEFAULTS: dict[str, Any] = {
-    name: getattr(Sampling(), name) for name in Sampling.__struct_fields__
-}
+_NUMBER = (int, float)
+_SAMPLING = Sampling.__struct_fields__
+_UNASKED = structs.astuple(Sampling())
 
 
 def check(call: Call, capabilities: Capabilities) -> None:
@@ -167,9 +167,11 @@ def _check_completion(call: CompletionCall, capabilities: Capabilities) -> None:
 
 
 def _check_sampling(sampling: Sampling, capabilities: Capabilities) -> None:
-    for name, absent in _SAMPLING_DEFAULTS.items():
-        value = getattr(sampling, name)
-        if value != absent:
+    asked = structs.astuple(sampling)
+    if asked == _UNASKED:
+        return
+    for name, value, absent in zip(_SAMPLING, asked, _UNASKED, strict=True):
+        if value is not absent and value != absent:  # most are the default itself
             _check_parameter(name, value, capabilities)
 
 
@@ -177,20 +179,22 @@ def _check_parameter(name: str, value: object, capabilities: Capabilities) -> No
     allowed = capabilities.parameters.get(name)
     if allowed is None:
         raise _unsupported(name, value, capabilities)
-    if isinstance(value, int | float) and value not in allowed:
+    if isinstance(value, _NUMBER) and value not in allowed:
         raise OutOfRange((name,), value, _range_text(name, allowed))
 
 
 def _check_parts(call: ChatCall, capabilities: Capabilities) -> None:
+    taken = capabilities.content_parts
     for position, message in enumerate(call.messages):
         if not isinstance(message, UserMessage):
             continue
         for number, part in enumerate(message.parts):
-            where = ("messages", position, "content", number)
             kind = _kind_of(part)
-            if kind not in capabilities.content_parts:
+            if kind not in taken:
                 raise UnsupportedParameter(
-                    where, kind, f"{capabilities.model} does not take {kind} content."
+                    ("messages", position, "content", number),
+                    kind,
+                    f"{capabilities.model} does not take {kind} content.",
                 )
 
 

@@ -3,11 +3,12 @@
 It is never changed: a new plan makes a new table, and whoever holds a route keeps the old one.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 
 from msgspec import Struct
 
-from zaffre.core.calls import Operation
+from zaffre.core.calls import OPERATIONS, Operation
 from zaffre.core.errors import (
     NoModel,
     NoTraffic,
@@ -58,9 +59,11 @@ class Endpoint(Struct, frozen=True):
 
     def main_of(self, permitted: "Permitted") -> Deployment | None:
         """As `main`, of those that a caller may use."""
-        shares = {name.lower(): share for name, share in self.plan.traffic.items()}
         mine = [d for d in self.deployments.values() if permitted(self, d)]
-        return max(mine, key=lambda d: shares.get(d.name.lower(), 0), default=None)
+        if len(mine) < 2:
+            return mine[0] if mine else None
+        shares = {name.lower(): share for name, share in self.plan.traffic.items()}
+        return max(mine, key=lambda d: shares.get(d.name.lower(), 0))
 
 
 Target = Deployment | Endpoint
@@ -84,12 +87,51 @@ class Draw(Struct, frozen=True):
     mirror: float
 
 
+Part = tuple[Target, Deployment]
+"""A deployment as part of a target."""
 Permitted = Callable[[Target, Deployment], bool]
 """Whether a caller may use a deployment as part of a target."""
 
 
 def _everything(_target: Target, _deployment: Deployment) -> bool:
     return True
+
+
+class _View:
+    """What one caller may know of `targets`, asked where a request needs it and no further: a name
+    costs the same in a large table as in a small one.
+    """
+
+    __slots__ = ("_permitted", "_targets", "_widest")
+
+    def __init__(
+        self, targets: Mapping[str, Target], widest: Sequence[Part], permitted: Permitted
+    ) -> None:
+        self._targets = targets
+        self._widest = widest
+        self._permitted = permitted
+
+    def __iter__(self) -> Iterator[Target]:
+        """In the order of their declaration."""
+        return (target for target in self._targets.values() if _usable(target, self._permitted))
+
+    def get(self, name: str) -> Target | None:
+        """The target of this name, in lower case.
+
+        To find one hidden takes as many questions as to find none: the time tells nobody which.
+        """
+        target = self._targets.get(name)
+        if target is not None and _usable(target, self._permitted):
+            return target
+        asked = 0 if target is None else len(_parts(target))
+        for part in self._widest[asked:]:
+            self._permitted(*part)
+        return None
+
+    def only(self) -> Target | None:
+        """The target that is alone here, if one is."""
+        found = list(islice(self, 2))
+        return found[0] if len(found) == 1 else None
 
 
 class Table:
@@ -110,6 +152,7 @@ class Table:
             for endpoint in endpoints
             for host in (f"{endpoint.name}.localhost", *endpoint.plan.hosts)
         }
+        self._widest = max(map(_parts, self._targets.values()), key=len, default=())
 
     def deployments(self) -> Iterator[Deployment]:
         """All deployments, in the order of their declaration."""
@@ -131,8 +174,12 @@ class Table:
         self, endpoint: str | None = None, permitted: Permitted = _everything
     ) -> list[tuple[str, Deployment]]:
         """The names that a caller can use as `model`, with the deployment that tells about each."""
+        targets: Iterable[Target] = self._root(permitted)
+        if endpoint is not None:
+            found = self._in_path(endpoint, permitted)
+            targets = [] if found is None else [found]
         rows: list[tuple[str, Deployment]] = []
-        for target in self._visible(endpoint, permitted).values():
+        for target in targets:
             main = target if isinstance(target, Deployment) else target.main_of(permitted)
             if main is not None:
                 rows.append((target.name, main))
@@ -151,10 +198,10 @@ class Table:
         do it. What the caller may not use is as if it were not there; where traffic leads to such a
         deployment, it raises `PermissionDenied`.
         """
-        visible = self._visible(selector.endpoint, permitted)
-        target, named = self._target(selector, operation, visible, permitted)
+        named = self._named(selector, permitted)
+        target = self._unnamed(operation, permitted) if named is None else named
         if isinstance(target, Deployment):
-            route = Route(target, reason="named" if named else "default")
+            route = Route(target, reason="default" if named is None else "named")
         else:
             route = _within(target, selector, draw, permitted)
             if not permitted(target, route.deployment):  # the traffic's choice, not the caller's
@@ -170,82 +217,84 @@ class Table:
         self, selector: Selector, permitted: Permitted = _everything
     ) -> tuple[str, Deployment]:
         """The name and deployment that `/info` tells about. Raises `UnknownModel` or `NoModel`."""
-        visible = self._visible(selector.endpoint, permitted)
-        target = self._named(selector, visible)
+        target = self._named(selector, permitted)
         if target is None:
-            wanted = [self._defaults.get(op) for op in ("chat", "complete", "embed")]
-            wanted.append(self._defaults.get("embed_images"))
-            target = next((visible[name] for name in wanted if name in visible), None)
+            target = self._first(permitted)
         if target is None:
-            if not visible:
-                raise NoModel
-            target = next(iter(visible.values()))
+            raise NoModel
         if isinstance(target, Deployment):
             return target.name, target
-        found = target.deployments.get((selector.deployment or "").lower())
-        if found is None or not permitted(target, found):
-            found = target.main_of(permitted)
-        if found is None:
+        deployment = target.deployments.get((selector.deployment or "").lower())
+        if deployment is None or not permitted(target, deployment):
+            deployment = target.main_of(permitted)
+        if deployment is None:
             raise NoTraffic(target.name)
-        return target.name, found
+        return target.name, deployment
 
-    def _visible(self, endpoint: str | None, permitted: Permitted) -> dict[str, Target]:
-        """What a request in `endpoint`, or at the root, can reach."""
-        targets = self._targets
-        if endpoint is not None:
-            name = self._hosts.get(endpoint.lower(), endpoint)
-            found = self._endpoints.get(name.lower())
-            targets = {endpoint.lower(): found} if found is not None else {}
-        if permitted is _everything:
-            return targets
-        return {name: target for name, target in targets.items() if _usable(target, permitted)}
+    def _root(self, permitted: Permitted) -> _View:
+        """What a request at the server's root can reach."""
+        return _View(self._targets, self._widest, permitted)
 
-    def _target(
-        self,
-        selector: Selector,
-        operation: Operation,
-        visible: dict[str, Target],
-        permitted: Permitted,
-    ) -> tuple[Target, bool]:
-        target = self._named(selector, visible)
-        if target is not None:
-            return target, True
-        default = self._defaults.get(operation)
-        if default in visible:
-            return visible[default], False
-        does = [(target, _operations(target, permitted)) for target in visible.values()]
-        able = [target for target, operations in does if operation in operations]
-        if able:
-            return able[0], False
-        if len(visible) == 1:
-            return next(iter(visible.values())), False
-        if not visible:
-            raise NoModel
-        known = {known for _, operations in does for known in operations}
-        raise OperationNotSupported(operation, None, sorted(known))
+    def _in_path(self, endpoint: str, permitted: Permitted) -> Target | None:
+        """All that a request in `endpoint`, by its name or a host's, can reach."""
+        name = self._hosts.get(endpoint.lower(), endpoint).lower()
+        return _View(self._endpoints, self._widest, permitted).get(name)
 
-    def _named(self, selector: Selector, visible: dict[str, Target]) -> Target | None:
-        """What the request names; None when it names nothing."""
+    def _named(self, selector: Selector, permitted: Permitted) -> Target | None:
+        """What the request names; None when it names nothing. Raises `UnknownModel`."""
         if selector.endpoint is not None:
-            if not visible:
+            found = self._in_path(selector.endpoint, permitted)
+            if found is None:
                 raise UnknownModel(selector.endpoint)
-            return next(iter(visible.values()))  # there, `model` says nothing (contract, 9 row 1)
+            return found  # there, `model` says nothing (contract, 9 row 1)
         name = selector.name
         if not name:
             return None
-        asked = visible.get((selector.model or "").lower())
-        if not selector.deployment:
-            found = visible.get(name.lower())
-            if found is None and len(visible) == 1:
-                # One model: any `model` means it (contract, section 4.1).
-                return next(iter(visible.values()))
-        elif isinstance(asked, Endpoint) and selector.deployment.lower() in asked.deployments:
-            return asked
+        view = self._root(permitted)
+        if selector.deployment:
+            if selector.model:
+                asked = view.get(selector.model.lower())
+                if isinstance(asked, Endpoint) and name.lower() in asked.deployments:
+                    return asked
+            found = view.get(name.lower())
         else:
-            found = visible.get(selector.deployment.lower())
+            found = view.get(name.lower())
+            if found is None:  # one model: any `model` means it (contract, section 4.1)
+                found = view.only()
         if found is None:
             raise UnknownModel(name)
         return found
+
+    def _first(self, permitted: Permitted) -> Target | None:
+        """The first default at the root, or the first of all."""
+        view = self._root(permitted)
+        for operation in OPERATIONS:
+            default = self._defaults.get(operation)
+            if default is not None and (found := view.get(default)) is not None:
+                return found
+        return next(iter(view), None)
+
+    def _unnamed(self, operation: Operation, permitted: Permitted) -> Target:
+        """Who answers at the root when nobody is named.
+
+        Raises `NoModel`, or `OperationNotSupported`.
+        """
+        view = self._root(permitted)
+        default = self._defaults.get(operation)
+        if default is not None and (found := view.get(default)) is not None:
+            return found
+        seen: list[tuple[Target, set[Operation]]] = []
+        for target in view:
+            operations = _operations(target, permitted)
+            if operation in operations:
+                return target
+            seen.append((target, operations))
+        if not seen:
+            raise NoModel
+        if len(seen) == 1:
+            return seen[0][0]
+        known = {known for _, operations in seen for known in operations}
+        raise OperationNotSupported(operation, None, sorted(known))
 
 
 def _within(endpoint: Endpoint, selector: Selector, draw: Draw, permitted: Permitted) -> Route:
@@ -265,11 +314,12 @@ def _within(endpoint: Endpoint, selector: Selector, draw: Draw, permitted: Permi
     chosen = endpoint.deployments.get((pick(endpoint.plan.traffic, point) or "").lower())
     if chosen is None:
         raise NoTraffic(endpoint.name)
-    mirror = next(
-        (name for name, share in endpoint.plan.mirror_traffic.items() if draw.mirror * 100 < share),
-        "",
-    )
-    return Route(chosen, endpoint, endpoint.deployments.get(mirror.lower()), "traffic")
+    mirror = None
+    for name, share in endpoint.plan.mirror_traffic.items():
+        if draw.mirror * 100 < share:
+            mirror = endpoint.deployments.get(name.lower())
+            break
+    return Route(chosen, endpoint, mirror, "traffic")
 
 
 def make_table(plan: Plan, deployments: Mapping[tuple[str, str], Deployment]) -> Table:
@@ -288,7 +338,15 @@ def make_table(plan: Plan, deployments: Mapping[tuple[str, str], Deployment]) ->
 def _usable(target: Target, permitted: Permitted) -> bool:
     if isinstance(target, Deployment):
         return permitted(target, target)
+    if permitted is _everything:
+        return True  # an endpoint that has no deployment yet, too
     return any(permitted(target, deployment) for deployment in target.deployments.values())
+
+
+def _parts(target: Target) -> Sequence[Part]:
+    if isinstance(target, Deployment):
+        return ((target, target),)
+    return [(target, deployment) for deployment in target.deployments.values()]
 
 
 def _operations(target: Target, permitted: Permitted) -> set[Operation]:

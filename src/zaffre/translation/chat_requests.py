@@ -61,15 +61,15 @@ def read_chat(request: ChatRequest, extra: dict[str, object]) -> ChatCall:
         raise InvalidParameter(
             ("messages",), len(request.messages), f"More than {MAX_MESSAGES} messages."
         )
-    tools = _read_tools(request.tools or [])
+    tools = _read_tools(request.tools) if request.tools else ()
     return ChatCall(
-        messages=tuple(_read_message(m, i) for i, m in enumerate(request.messages)),
+        messages=tuple([_read_message(m, i) for i, m in enumerate(request.messages)]),
         sampling=read_sampling(request, _asked_logprobs(request)),
-        format=_read_format(request.response_format),
+        format="text" if request.response_format is None else _read_format(request.response_format),
         tools=tools,
         tool_choice=_read_choice(request.tool_choice, tools),
         parallel_tool_calls=request.parallel_tool_calls is not False,
-        modalities=tuple(request.modalities or ("text",)),
+        modalities=tuple(request.modalities) if request.modalities else ("text",),
         reasoning_effort=request.reasoning_effort,
         extra=extra,
     )
@@ -279,7 +279,7 @@ def _read_choice(choice: str | NamedToolBody | None, tools: tuple[Tool, ...]) ->
     return NamedTool(name)
 
 
-def _read_format(body: str | ResponseFormat | None) -> OutputFormat:
+def _read_format(body: str | ResponseFormat) -> OutputFormat:
     kind = body.type if isinstance(body, ResponseFormat) else body or "text"
     match kind:
         case "text":

@@ -275,6 +275,31 @@ def test_the_key_of_an_older_server_goes_on_working(tmp_path: Path):
     assert store.find(new.key) is not None
 
 
+def test_the_form_on_disk_stays_as_it_is(tmp_path: Path):
+    """Given files as every version so far wrote them, then their keys are known."""
+    secret, key = bytes(range(32)), "zaffre-" + "k" * 49
+    pepper, mark = (hmac.digest(secret, word, "sha256") for word in (b"key digest", b"fingerprint"))
+    record = {
+        "id": "key_0",
+        "name": "a",
+        "digest": hmac.digest(pepper, key.encode(), "sha256").hex(),
+        "grant": {},
+        "created_at": 1,
+    }
+    (tmp_path / SECRET_FILE).write_bytes(secret)
+    (tmp_path / BOOK_FILE).write_text(json.dumps({"secret": mark.hex()[:16], "keys": [record]}))
+
+    store = KeyStore(tmp_path)
+
+    found = store.find(key)
+    assert found is not None
+    assert found.id == "key_0"
+    assert store.find(key + "k") is None
+    store.rotate("a")
+    assert json.loads((tmp_path / BOOK_FILE).read_text())["keys"][0]["digest"] != record["digest"]
+    assert store.find(key) is None
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"{}", b"\xff", b'{"name":"a","salt":"zz","digest":"00"}']
 )

@@ -5,9 +5,9 @@ import pytest
 from zaffre.core.calls import OPERATIONS, Operation
 from zaffre.core.cards import ModelCard
 from zaffre.core.errors import NoModel, OperationNotSupported, UnknownModel
-from zaffre.core.plan import DeploymentPlan
+from zaffre.core.plan import DeploymentPlan, EndpointPlan
 from zaffre.routing.deployments import Deployment
-from zaffre.routing.table import Draw, Selector, Table
+from zaffre.routing.table import Draw, Endpoint, Selector, Table, Target
 
 FIRST = Draw(0, 0)
 
@@ -110,3 +110,50 @@ def test_info_is_about_the_first_default_or_the_first_of_all():
 
 def test_deployments_are_listed_as_they_were_declared():
     assert list(TABLE.deployments()) == [CHAT, OTHER, VECTORS, IMAGES]
+
+
+class Asked:
+    """Permits all but what it is told to hide, and counts how often it is asked."""
+
+    def __init__(self, *hidden: str) -> None:
+        self.hidden = hidden
+        self.times = 0
+
+    def __call__(self, target: Target, _deployment: Deployment) -> bool:
+        self.times += 1
+        return target.name not in self.hidden
+
+
+def _questions(table: Table, name: str, permitted: Asked) -> int:
+    """How often it is asked what a caller may see, for one request."""
+    try:
+        table.resolve(Selector(model=name), "chat", FIRST, permitted)
+    except UnknownModel:
+        assert name in ("nobody", *permitted.hidden)
+    return permitted.times
+
+
+@pytest.mark.parametrize("name", ["m1", "nobody"])
+def test_a_name_costs_the_same_in_a_large_table(name: str):
+    small, large = (Table([deployment(f"m{i}", "chat") for i in range(n)]) for n in (3, 300))
+
+    assert _questions(small, name, Asked()) == _questions(large, name, Asked()) <= 3
+
+
+def test_a_hidden_name_costs_what_a_missing_one_costs():
+    """Given targets of all widths, of which a caller may see two, then it cannot tell by the time
+    whether another name is there."""
+    endpoints = [
+        Endpoint(
+            EndpointPlan(name=name, traffic={"d0": 100}),
+            {f"d{i}": deployment(f"d{i}", "chat") for i in range(width)},
+        )
+        for name, width in (("narrow", 1), ("wide", 4), ("empty", 0))
+    ]
+    roots = [deployment(name, "chat") for name in ("seen", "secret", "shown")]
+    table = Table(roots, endpoints)
+    hidden = ("secret", "narrow", "wide", "empty")
+
+    costs = {name: _questions(table, name, Asked(*hidden)) for name in (*hidden, "nobody")}
+
+    assert len(set(costs.values())) == 1, costs
