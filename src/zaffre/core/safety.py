@@ -33,6 +33,9 @@ class Passage(Struct, frozen=True):
 
     text: str
     source: Source
+    owner: str = ""
+    """For whom a verdict on it may be remembered, so that nobody else can tell by the time of an
+    answer that it was judged before. Empty: it is judged each time."""
 
 
 class Verdict(Struct, frozen=True):

@@ -25,6 +25,7 @@ from zaffre.core.safety import (
     Severity,
     Verdict,
 )
+from zaffre.safety.memory import VerdictMemory
 from zaffre.safety.segments import segments
 
 Embed = Callable[[EmbedCall], Awaitable[Embeddings]]
@@ -107,9 +108,23 @@ class ClassifierFilter:
     def __init__(self, embed: Embed, heads: Heads) -> None:
         self._embed = embed
         self._heads = heads
+        self._memory = VerdictMemory()
 
     async def judge(self, passages: Sequence[Passage]) -> list[Verdict]:
-        """See `Filter.judge`."""
+        """See `Filter.judge`. What was judged for the same owner before is not judged again."""
+        verdicts = {
+            place: known
+            for place, passage in enumerate(passages)
+            if (known := self._memory.recall(passage)) is not None
+        }
+        new = [place for place in range(len(passages)) if place not in verdicts]
+        judged = await self._judge_new([passages[place] for place in new])
+        for place, verdict in zip(new, judged, strict=True):
+            verdicts[place] = verdict
+            self._memory.keep(passages[place], verdict)
+        return [verdicts[place] for place in range(len(passages))]
+
+    async def _judge_new(self, passages: Sequence[Passage]) -> list[Verdict]:
         pieces = [segments(passage.text) for passage in passages]
         wanted = list(dict.fromkeys(piece for found in pieces for piece in found))
         vectors = dict(zip(wanted, await self._vectors(wanted), strict=True))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from zaffre.core.calls import (
     AssistantMessage,
@@ -22,6 +22,10 @@ from zaffre.core.calls import (
 )
 from zaffre.core.safety import Passage
 
+REPEATED = ("system", "assistant")
+"""Sources whose texts an application sends again and again. What users say may be said to an
+application by many, none of whom is to learn by an answer's time what another has said."""
+
 
 class Prompt(Struct, frozen=True):
     """One prompt of a call."""
@@ -32,11 +36,14 @@ class Prompt(Struct, frozen=True):
     """Whether it has parts that no filter judges: sound, or a model's own token ids."""
 
 
-def prompts_of(call: GenerationCall) -> list[Prompt]:
-    """The prompts of `call`: one for a chat, one or more for a completion."""
+def prompts_of(call: GenerationCall, owner: str = "") -> list[Prompt]:
+    """The prompts of `call`: one for a chat, one or more for a completion.
+
+    Passages that are likely to come again belong to `owner`, who sent them; see `Passage.owner`.
+    """
     match call:
         case ChatCall():
-            return [_conversation(call)]
+            return [_conversation(call, owner)]
         case CompletionCall():
             suffix = [Passage(call.suffix, "user")] if call.suffix else []
             return [_text_prompt(prompt, suffix) for prompt in call.prompts]
@@ -57,11 +64,13 @@ def _text_prompt(prompt: str | tuple[int, ...], suffix: list[Passage]) -> Prompt
     return Prompt(_said(suffix), unreadable=True)
 
 
-def _conversation(call: ChatCall) -> Prompt:
+def _conversation(call: ChatCall, owner: str) -> Prompt:
     passages = [passage for message in call.messages for passage in _message(message)]
     passages += [Passage(_described(tool), "system") for tool in call.tools]
     if isinstance(call.format, JsonSchema):
         passages.append(Passage("\n".join(_strings(call.format.schema)), "system"))
+    if owner:
+        passages = [_owned(passage, owner) for passage in passages]
     shown = [m.parts for m in call.messages if isinstance(m, UserMessage)]
     parts = [part for parts in shown for part in parts if not isinstance(part, TextPart)]
     images = tuple(part for part in parts if isinstance(part, ImagePart))
@@ -82,6 +91,10 @@ def _message(message: Message) -> Iterator[Passage]:
             yield from (Passage(tool_call_text(call), "assistant") for call in calls)
         case ToolMessage(text=text):
             yield Passage(text, "tool")
+
+
+def _owned(passage: Passage, owner: str) -> Passage:
+    return structs.replace(passage, owner=owner) if passage.source in REPEATED else passage
 
 
 def _described(tool: Tool) -> str:

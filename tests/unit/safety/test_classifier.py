@@ -63,6 +63,16 @@ async def test_one_segment_is_enough_and_each_is_asked_about_once():
     assert len(asked) == len(set(asked))
 
 
+async def test_what_was_judged_for_its_owner_is_not_asked_about_again():
+    calls: list[EmbedCall] = []
+    judging = judged_by({"bad": (9.0, 0.0)}, calls)
+    rules, question = Passage("bad", "system", owner="key"), Passage("question", "user")
+    first = await judging.judge([question, rules])
+    again = await judging.judge([rules, question])
+    assert again == first[::-1]
+    assert [call.texts for call in calls] == [("question", "bad"), ("question",)]
+
+
 async def test_long_texts_are_embedded_in_portions():
     calls: list[EmbedCall] = []
     text = "\n".join(f"Line {number} " + "x " * 90 for number in range(150))
