@@ -13,7 +13,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 
 from zaffre import __version__
 from zaffre.core.calls import ChatCall, TextPart, UserMessage
-from zaffre.core.deltas import Deltas, Finish, TextDelta, Usage
+from zaffre.core.deltas import Batches, Finish, TextDelta, Usage
 from zaffre.core.engine import EngineSpec
 from zaffre.core.safety import Blocklist, ContentSafety, Policy, ScreenReport
 from zaffre.registry.launcher import SocketFolder, Started, WorkerSupervisor
@@ -81,21 +81,23 @@ def prompt(words: int, salt: int) -> ChatCall:
     return ChatCall((UserMessage((TextPart(text(words, salt)),)),))
 
 
-async def answer(salt: int) -> Deltas:
+async def answer(salt: int) -> Batches:
     """An answer of `ANSWER_TOKENS` words at `TOKENS_PER_S`, whether or not somebody reads them."""
     began = time.perf_counter()
     for number, word in enumerate(text(ANSWER_TOKENS, salt).split(" ")[:ANSWER_TOKENS], 1):
         await asyncio.sleep(max(0, began + number / TOKENS_PER_S - time.perf_counter()))
-        yield TextDelta(f"{word} ")
-    yield Finish("stop")
-    yield Usage(1, ANSWER_TOKENS)
+        yield [TextDelta(f"{word} ")]
+    yield [Finish("stop"), Usage(1, ANSWER_TOKENS)]
 
 
-async def timed(work: Callable[[], Coroutine[Any, Any, float | None]]) -> tuple[float, float]:
-    """Milliseconds that `work` took, and until its first delta."""
+async def timed(batches: Batches) -> tuple[float, float]:
+    """Milliseconds until all of `batches` were there, and until their first text was."""
     began = time.perf_counter()
-    first = await work()
-    return (time.perf_counter() - began) * 1e3, ((first or began) - began) * 1e3
+    first = began
+    async for batch in batches:
+        if first == began and isinstance(batch[0], TextDelta):
+            first = time.perf_counter()
+    return (time.perf_counter() - began) * 1e3, (first - began) * 1e3
 
 
 async def measure_prompts(screen: Screen) -> dict[str, Any]:
@@ -116,18 +118,8 @@ async def measure_stream(screen: Screen) -> dict[str, Any]:
     """What watching a stream adds: to its whole, per token, and to its first token."""
     added, first = [], []
     for salt in range(ROUNDS):
-
-        async def read(deltas: Deltas) -> float | None:
-            seen = None
-            async for delta in deltas:
-                if seen is None and isinstance(delta, TextDelta):
-                    seen = time.perf_counter()
-            return seen
-
-        plain, plain_first = await timed(lambda salt=salt: read(answer(salt)))
-        watched, watched_first = await timed(
-            lambda salt=salt: read(screen.watch(answer(salt), ScreenReport()))
-        )
+        plain, plain_first = await timed(answer(salt))
+        watched, watched_first = await timed(screen.watch(answer(salt), ScreenReport()))
         added.append((watched - plain) / ANSWER_TOKENS)
         first.append(watched_first - plain_first)
     return {"ms_per_token": _spread(added), "ms_to_first_token": _spread(first)}
