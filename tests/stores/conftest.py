@@ -46,21 +46,24 @@ class LedgerBench:
         return ledger
 
     async def usage(self, query: UsageQuery, prices: PriceList | None = None) -> list[UsageSum]:
-        """What is found once everything has arrived."""
-        await self.ship()
+        """What is found once everything has arrived where it is asked for."""
+        if self.url is not None:
+            await self.ship()
         return await self._ledgers[-1].usage(query, prices or {})
 
     async def ship(self) -> None:
-        """Empty all outboxes."""
+        """Empty all journals and outboxes."""
         for ledger in self._ledgers:
             if isinstance(ledger, PostgresLedger):
                 await ledger.ship()
+            else:
+                await ledger.catch_up()
 
     async def rows(self) -> list[tuple[object, ...]]:
         """All raw rows of the store, without their numbers."""
+        await self.ship()
         if self.url is None:
             return await asyncio.to_thread(_rows_of, self.path / FILE_NAME)
-        await self.ship()
         connection = await asyncpg.connect(self.url)
         try:
             found = await connection.fetch("SELECT * FROM zaffre.usage_rows")

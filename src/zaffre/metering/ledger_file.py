@@ -1,7 +1,7 @@
 """The ledger's SQLite file: its tables, its transactions, and whose open requests are whose.
 
 HOME/usage.db             every request of all gateways of this home
-HOME/usage.db.gateway-N   locked by the gateway whose open requests have slot N
+HOME/usage.db.gateway-N   the journal of the gateway that has slot N, locked by it while it lives
 """
 
 import fcntl
@@ -9,30 +9,42 @@ import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from itertools import chain
 from pathlib import Path
 from urllib.parse import quote
 
-from msgspec import Struct, structs
+from msgspec import structs
 
 from zaffre.core.errors import MeteringUnavailable
-from zaffre.core.metering import ABORTED, PriceList, UsageQuery, UsageRow, UsageSum
+from zaffre.core.metering import ABORTED, PriceList, UsageQuery, UsageSum
+from zaffre.metering.books import Batch, Books
+from zaffre.metering.journal import Journal, Mark, open_journal_file, read_journal
 from zaffre.metering.migrations import COLUMNS, SQLITE
 from zaffre.metering.sums import DAY_MS, PartialSum, add_up, question, roll_up_of
 from zaffre.metering.turns import Turns
 
 FILE_NAME = "usage.db"
+JOURNALS_VERSION = 2
+"""The form of the tables that first knows of journals."""
 MAX_GATEWAYS = 64
 """Gateway processes that may share one home."""
 BUSY_TIMEOUT_S = 10.0
 """How long a commit waits for another process's commit."""
+ROWS_AT_ONCE = 32
+"""Rows in one statement: the interpreter lock changes hands once for so many, not for each."""
 
 _NAMES = ", ".join(COLUMNS)
 _MARKS = ", ".join("?" * len(COLUMNS))
 # All of these are made of this module's own constants.
 _CLOSE = f"INSERT INTO usage_rows ({_NAMES}) VALUES ({_MARKS})"  # noqa: S608
+_CLOSE_MANY = _CLOSE + f", ({_MARKS})" * (ROWS_AT_ONCE - 1)
 _OPEN = f"INSERT INTO open_requests (slot, entry, {_NAMES}) VALUES (?, ?, {_MARKS})"  # noqa: S608
 _FORGET_OPEN = "DELETE FROM open_requests WHERE slot = ? AND entry = ?"
 _CHECKPOINT = "UPDATE open_requests SET completion_tokens = ? WHERE slot = ? AND entry = ?"
+_PLACE = (
+    "INSERT INTO journals VALUES (?, ?, ?) ON CONFLICT (slot)"
+    " DO UPDATE SET number = excluded.number, place = excluded.place"
+)
 _ABORTED = _NAMES.replace("finish", f"'{ABORTED}'")
 _ABORT = (
     f"INSERT INTO usage_rows ({_NAMES})"  # noqa: S608
@@ -41,31 +53,11 @@ _ABORT = (
 _OLD = "usage_rows WHERE started_ms < ? ORDER BY started_ms, seq LIMIT ?"
 
 
-class Batch(Struct, kw_only=True):
-    """What one transaction writes."""
-
-    closed: list[UsageRow] = []
-    ended: list[int] = []
-    """Entries that were written as open and are no longer."""
-    opened: list[tuple[int, UsageRow]] = []
-    tokens: dict[int, int] = {}
-    """Entry written as open -> completion tokens so far."""
-    shipped: int = 0
-    """Rows up to this number are somewhere safer and can go."""
-    probe: bool = False
-    """Write something in any case, to find out whether that can be done."""
-
-    def __bool__(self) -> bool:
-        """Whether there is anything to write."""
-        lists = self.closed or self.ended or self.opened or self.tokens
-        return bool(lists) or self.shipped > 0 or self.probe
-
-
 class LedgerFile:
     """The file, open for writing, with a slot of its own. Used by one thread at a time.
 
-    Whatever open requests dead gateways left behind are aborted first. Raises
-    `MeteringUnavailable` when it cannot be opened.
+    What dead gateways left in their journals is written first, and what they left open aborted.
+    Raises `MeteringUnavailable` when it cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
@@ -81,9 +73,10 @@ class LedgerFile:
         try:
             self._file = _connect(path)
             migrate(self._file)
-            self._abort_leftovers()
             self.gateway: str = self._file.execute("SELECT gateway FROM ledger").fetchone()[0]
-        except sqlite3.Error as trouble:
+            self._bury_the_dead()
+            self.journal = Journal(self._lock, self.gateway, self._bury(self.slot, self._lock))
+        except (sqlite3.Error, OSError) as trouble:
             self.close()
             raise MeteringUnavailable(f"The ledger {path} cannot be opened: {trouble}.") from None
         except MeteringUnavailable:
@@ -93,19 +86,7 @@ class LedgerFile:
     def commit(self, batch: Batch) -> None:
         """Write `batch`, all of it or nothing; durable on return. Raises `sqlite3.Error`."""
         with self._turns.taken(), _transaction(self._file) as file:
-            slot = self.slot
-            file.executemany(_CLOSE, map(structs.astuple, batch.closed))
-            file.executemany(_FORGET_OPEN, [(slot, entry) for entry in batch.ended])
-            file.executemany(
-                _OPEN, [(slot, entry, *structs.astuple(row)) for entry, row in batch.opened]
-            )
-            file.executemany(
-                _CHECKPOINT, [(tokens, slot, entry) for entry, tokens in batch.tokens.items()]
-            )
-            if batch.shipped:
-                file.execute("DELETE FROM usage_rows WHERE seq <= ?", (batch.shipped,))
-            if batch.probe:
-                file.execute("UPDATE ledger SET gateway = gateway")
+            _write(file, self.slot, batch)
 
     def roll_up(self, before_ms: int, limit: int) -> int:
         """Turn at most `limit` rows from before then into sums per day; how many they were."""
@@ -129,19 +110,29 @@ class LedgerFile:
         self._turns.close()
         os.close(self._lock)
 
-    def _abort_leftovers(self) -> None:
-        slots = self._file.execute("SELECT DISTINCT slot FROM open_requests").fetchall()
-        for (slot,) in slots:
-            if slot == self.slot:
-                self.abort_open()
-                continue
+    def _bury_the_dead(self) -> None:
+        found = self._file.execute("SELECT DISTINCT slot FROM open_requests").fetchall()
+        slots = {slot for (slot,) in found}
+        slots.update(n for n in range(MAX_GATEWAYS) if _journal_path(self.path, n).exists())
+        for slot in slots - {self.slot}:
             lock = _lock_slot(self.path, slot)
             if lock is not None:  # nobody lives there
                 try:
-                    with self._turns.taken(), _transaction(self._file) as file:
-                        _abort(file, slot)
+                    self._bury(slot, lock)
                 finally:
                     os.close(lock)
+
+    def _bury(self, slot: int, lock: int) -> Mark:
+        """Write what is in a dead gateway's journal, abort what it left open; where that ends."""
+        with self._turns.taken(), _transaction(self._file) as file:
+            lots, end = read_journal(lock, self.gateway, _mark(file, slot))
+            written = file.execute("SELECT entry FROM open_requests WHERE slot = ?", (slot,))
+            books = Books(entry for (entry,) in written)
+            for lot in lots:
+                books.add(lot, end)
+            _write(file, slot, books.batch())
+            _abort(file, slot)
+        return end
 
 
 def read_unshipped(path: Path, after: int, limit: int) -> list[tuple[object, ...]]:
@@ -162,6 +153,7 @@ def read_usage(path: Path, query: UsageQuery, prices: PriceList) -> list[UsageSu
     )
     try:
         with closing(_connect_reader(path)) as file:
+            _add_journals(file, path)
             rows = file.execute(question(query.by), values).fetchall()
     except sqlite3.Error as trouble:
         raise MeteringUnavailable(f"The ledger {path} cannot be read: {trouble}.") from None
@@ -216,9 +208,68 @@ def _transaction(file: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
             file.execute("ROLLBACK")
 
 
+def _write(file: sqlite3.Connection, slot: int, batch: Batch) -> None:
+    # A statement for nothing would still let go of the interpreter lock.
+    rows = [structs.astuple(row) for row in batch.closed]
+    many = len(rows) - len(rows) % ROWS_AT_ONCE
+    for start in range(0, many, ROWS_AT_ONCE):
+        values = tuple(chain.from_iterable(rows[start : start + ROWS_AT_ONCE]))
+        file.execute(_CLOSE_MANY, values)
+    if many < len(rows):
+        file.executemany(_CLOSE, rows[many:])
+    if batch.ended:
+        file.executemany(_FORGET_OPEN, [(slot, entry) for entry in batch.ended])
+    if batch.opened:
+        opened = [(slot, entry, *structs.astuple(row)) for entry, row in batch.opened]
+        file.executemany(_OPEN, opened)
+    if batch.tokens:
+        tokens = [(tokens, slot, entry) for entry, tokens in batch.tokens.items()]
+        file.executemany(_CHECKPOINT, tokens)
+    if batch.mark is not None:
+        file.execute(_PLACE, (slot, batch.mark.number, batch.mark.place))
+    if batch.shipped:
+        file.execute("DELETE FROM usage_rows WHERE seq <= ?", (batch.shipped,))
+    if batch.probe:
+        file.execute("UPDATE ledger SET gateway = gateway")
+
+
+def _mark(file: sqlite3.Connection, slot: int) -> Mark:
+    found = file.execute("SELECT number, place FROM journals WHERE slot = ?", (slot,)).fetchone()
+    return Mark(*found) if found else Mark()
+
+
+def _add_journals(file: sqlite3.Connection, path: Path) -> None:
+    """Let the reader `file` see what is durable and not yet in the tables."""
+    if _version(file) < JOURNALS_VERSION:
+        return
+    file.execute(f"CREATE TEMP TABLE journaled AS SELECT {_NAMES} FROM usage_rows WHERE false")  # noqa: S608
+    # From here to the answer the tables stand still: a row is in them, or after the mark in them.
+    file.execute("BEGIN")
+    (gateway,) = file.execute("SELECT gateway FROM ledger").fetchone()
+    for slot in range(MAX_GATEWAYS):
+        try:
+            journal = os.open(_journal_path(path, slot), os.O_RDONLY)
+        except FileNotFoundError:
+            continue
+        try:
+            lots, _ = read_journal(journal, gateway, _mark(file, slot))
+        finally:
+            os.close(journal)
+        rows = [structs.astuple(row) for lot in lots for _, row in lot.closed]
+        file.executemany(f"INSERT INTO journaled VALUES ({_MARKS})", rows)  # noqa: S608
+    file.execute(
+        f"CREATE TEMP VIEW usage_rows AS SELECT {_NAMES} FROM main.usage_rows"  # noqa: S608
+        " UNION ALL SELECT * FROM journaled"
+    )
+
+
 def _abort(file: sqlite3.Connection, slot: int) -> None:
     file.execute(_ABORT, (slot,))
     file.execute("DELETE FROM open_requests WHERE slot = ?", (slot,))
+
+
+def _journal_path(path: Path, slot: int) -> Path:
+    return path.with_name(f"{path.name}.gateway-{slot}")
 
 
 def _take_slot(path: Path) -> tuple[int, int]:
@@ -231,7 +282,7 @@ def _take_slot(path: Path) -> tuple[int, int]:
 
 def _lock_slot(path: Path, slot: int) -> int | None:
     """A lock that ends with this process, however it ends; None when somebody has it."""
-    lock = os.open(f"{path}.gateway-{slot}", os.O_RDWR | os.O_CREAT, 0o600)
+    lock = open_journal_file(_journal_path(path, slot))
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -84,6 +84,11 @@ SQLITE: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE ledger (gateway TEXT NOT NULL)",
         "INSERT INTO ledger VALUES (lower(hex(randomblob(16))))",
     ),
+    # How much of each gateway's journal is in the tables.
+    (
+        "CREATE TABLE journals (slot INTEGER PRIMARY KEY, number BIGINT NOT NULL,"
+        " place BIGINT NOT NULL)",
+    ),
 )
 
 POSTGRES: tuple[tuple[str, ...], ...] = (

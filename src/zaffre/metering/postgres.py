@@ -99,7 +99,9 @@ class PostgresLedger:
             raise MeteringUnavailable(f"The ledger's database is away: {trouble}.") from None
 
     async def ship(self) -> None:
-        """Ship all that waits. Raises what asyncpg raises when Postgres is away."""
+        """Ship all that waits. Raises what asyncpg raises when Postgres is away, and
+        `MeteringUnavailable`."""
+        await self._outbox.catch_up()
         while await self._ship_some():
             pass
 
