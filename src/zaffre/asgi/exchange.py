@@ -1,8 +1,17 @@
 """One HTTP exchange: bounded reading, exact writing, and an end when the client goes away."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, MutableMapping
-from contextlib import aclosing
+from abc import ABC, abstractmethod
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    MutableMapping,
+)
+from contextlib import aclosing, contextmanager
 from typing import Any
 
 Scope = MutableMapping[str, Any]
@@ -13,6 +22,23 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 JSON = (b"content-type", b"application/json")
 EVENT_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
+
+
+class Watchful(ABC):
+    """A `Receive` of a server that can say more than ASGI asks of it."""
+
+    @abstractmethod
+    def __call__(self) -> Awaitable[Message]:
+        """The next message."""
+
+    @property
+    @abstractmethod
+    def has_all(self) -> bool:
+        """Whether the whole body of the request is there."""
+
+    @abstractmethod
+    def when_gone(self, tell: Callable[[], None] | None) -> None:
+        """Call `tell` when the client goes away, at once if it has; None: nobody wants to know."""
 
 
 class BodyTooLargeError(Exception):
@@ -40,6 +66,14 @@ async def read_body(receive: Receive, max_bytes: int) -> bytes:
             return b"".join(pieces)
 
 
+async def read_body_within(receive: Receive, max_bytes: int, timeout_s: float) -> bytes:
+    """As `read_body`. Raises `TimeoutError` when the body is not whole after `timeout_s`."""
+    if isinstance(receive, Watchful) and receive.has_all:  # nearly always, and a timer is not free
+        return await read_body(receive, max_bytes)
+    async with asyncio.timeout(timeout_s):
+        return await read_body(receive, max_bytes)
+
+
 def _never() -> bool:
     return False
 
@@ -54,15 +88,13 @@ async def run_until_disconnect(
     """
     # `work` runs in this task: a task of its own for it would cost as much as all else in here.
     watch = _Watch(asyncio.current_task(), is_whole)
-    watching = asyncio.ensure_future(watch.run(receive))
-    try:
-        await work
-    except asyncio.CancelledError:
-        if watch.took_back():
-            raise ClientDisconnectedError from None
-        raise
-    finally:
-        watching.cancel()
+    with watch.on(receive):
+        try:
+            await work
+        except asyncio.CancelledError:
+            if watch.took_back():
+                raise ClientDisconnectedError from None
+            raise
 
 
 class _Watch:
@@ -73,9 +105,27 @@ class _Watch:
         self._is_whole = is_whole
         self._cancelled = False
 
-    async def run(self, receive: Receive) -> None:
+    @contextmanager
+    def on(self, receive: Receive) -> Iterator[None]:
+        if isinstance(receive, Watchful):
+            receive.when_gone(self._gone)
+            try:
+                yield
+            finally:
+                receive.when_gone(None)
+            return
+        watching = asyncio.ensure_future(self._wait(receive))
+        try:
+            yield
+        finally:
+            watching.cancel()
+
+    async def _wait(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
+        self._gone()
+
+    def _gone(self) -> None:
         if self._answering is not None and not self._is_whole():
             self._cancelled = True
             self._answering.cancel()

@@ -10,11 +10,17 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
+from zaffre.asgi.exchange import Message, Watchful
 from zaffre.wire import codec
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -26,6 +32,7 @@ HEAD_TIMEOUT_S = 30.0
 rest of a body that was answered before it was there."""
 LINGER_S = 2.0
 """How long a refused client may still send, so that it gets to read the refusal."""
+_CONTINUE = b"HTTP/1.1 100 "
 _NOT_PASSED_ON = (b"upgrade", b"http2-settings")
 log = logging.getLogger("zaffre.asgi")
 
@@ -54,6 +61,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._max_connections, self.limit_concurrency = self.limit_concurrency, None
         self._deadline: asyncio.TimerHandle | None = None
         self._deaf = False
+        self._arrivals: _Arrivals | None = None
         self._in_head = self._unfinished = False
         self._piece = self._received = self._body = 0
 
@@ -66,6 +74,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Stop the clock."""
         self._no_deadline()
         super().connection_lost(exc)
+        if self._arrivals is not None:
+            self._arrivals.end()
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, unless it is more than it may be."""
@@ -132,6 +142,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self.cycle.more_body:
             self._close_in(self.head_timeout_s)
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401
+        """Have `app` called with what it may ask of the connection besides ASGI."""
+        arrivals = self._arrivals = _Arrivals(cycle)
+        if cycle.scope["method"] != "HEAD":
+            cycle.transport = _HeldHead(self.transport)  # type: ignore[assignment]
+        super()._start_asgi_task(cycle, lambda scope, _, send: app(scope, arrivals, send))
+
     @property
     def _answering(self) -> bool:
         """Whether a request is whole and its answer is not."""
@@ -181,6 +198,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True
             cycle.message_event.set()
+            if self._arrivals is not None:
+                self._arrivals.end()
         if self._in_head or cycle is None or not cycle.response_started:
             self.transport.write(_refusal_bytes(refusal))
         if self.transport.can_write_eof():
@@ -197,6 +216,65 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+
+class _Arrivals(Watchful):
+    """What comes from the client of one request."""
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+        self._tell: Callable[[], None] | None = None
+
+    def __call__(self) -> Awaitable[Message]:
+        return self._cycle.receive()  # type: ignore[return-value] # uvicorn's own types for it
+
+    @property
+    def has_all(self) -> bool:
+        """Whether the whole body is there."""
+        return not self._cycle.more_body
+
+    def when_gone(self, tell: Callable[[], None] | None) -> None:
+        """Call `tell` when the client goes away."""
+        self._tell = tell
+        if tell is None:
+            return
+        self._cycle.flow.resume_reading()  # who does not read does not see the end either
+        if self._cycle.disconnected:
+            self.end()
+
+    def end(self) -> None:
+        """The client is gone."""
+        tell, self._tell = self._tell, None
+        if tell is not None:
+            tell()
+
+
+class _HeldHead:
+    """A connection that sends the head of one answer together with the first piece of its body."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head: bytes | None = None
+        self._begun = False
+        self.is_closing = transport.is_closing
+
+    def write(self, content: bytes) -> None:
+        """Send `content`; a head waits. uvicorn writes it in one piece, and then the body."""
+        if self._begun:
+            self._transport.write(content)
+        elif self._head is not None:
+            self._begun = True
+            self._transport.write(self._head + content)
+        elif content.startswith(_CONTINUE):
+            self._transport.write(content)
+        else:
+            self._head = content
+
+    def close(self) -> None:
+        """Send what waits, and close."""
+        if self._head is not None and not self._begun:
+            self.write(b"")
+        self._transport.close()
 
 
 def _head_too_large() -> RefusedError:

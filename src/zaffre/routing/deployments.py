@@ -134,20 +134,23 @@ class Deployment:
         """Wait until something about the replicas changes again."""
         await self._changed.wait()
 
-    @contextmanager
-    def admitted(self) -> Iterator[None]:
+    def admitted(self) -> "_Admission":
         """Count a call in and out. Raises `Overloaded` at once when there are too many."""
+        return _Admission(self)
+
+    def enter(self) -> None:
+        """A call begins. Raises `Overloaded` when there are too many. For `admitted`."""
         if self.calls >= self.max_calls:
             raise Overloaded("Too many requests for this model. Please retry after 1 second.")
         self.calls += 1
         self.last_call = self._clock()
-        try:
-            yield
-        finally:
-            self.calls -= 1
-            self.last_call = self._clock()
-            if self.leaving and not self.in_use:
-                self.changed()
+
+    def leave(self) -> None:
+        """A call has ended. For `admitted`."""
+        self.calls -= 1
+        self.last_call = self._clock()
+        if self.leaving and not self.in_use:
+            self.changed()
 
     @contextmanager
     def expecting(self) -> Iterator[None]:
@@ -212,6 +215,19 @@ class Deployment:
             raise ModelUnavailable(
                 f"Model '{self.name}' is not running; the server's log says why."
             )
+
+
+class _Admission:
+    """A call on a deployment; a class because a generator would cost four times as much."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
+
+    def __enter__(self) -> None:
+        self._deployment.enter()
+
+    def __exit__(self, *_: object) -> None:
+        self._deployment.leave()
 
 
 def _least_busy(

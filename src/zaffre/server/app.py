@@ -1,9 +1,7 @@
 """The gateway's ASGI application: routes top to bottom, who may enter, and the error fence."""
 
-import asyncio
 import logging
 import time
-import uuid
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -17,7 +15,7 @@ from zaffre.asgi.exchange import (
     Receive,
     Scope,
     Send,
-    read_body,
+    read_body_within,
     run_until_disconnect,
     send_whole,
 )
@@ -29,6 +27,7 @@ from zaffre.core.errors import (
     MethodNotAllowed,
     ZaffreError,
 )
+from zaffre.core.ids import new_uuid
 from zaffre.core.metering import RateLimits
 from zaffre.core.principals import Permission, Principal
 from zaffre.server.access_log import AccessLog, line_of
@@ -104,7 +103,7 @@ class GatewayApp:
         if scope["type"] != "http":
             return
         began = time.monotonic()
-        request_id = str(uuid.uuid4())
+        request_id = new_uuid()
         account = self._gateway.new_account(request_id)
         request, conflict = self._scoped(read_request(scope, request_id, account))
         answer = _Answer(send, request, self._routes.style(request), self._cors.headers(request))
@@ -181,8 +180,9 @@ class GatewayApp:
         try:
             if length.isdecimal() and int(length) > self._options.max_body_bytes:
                 raise BodyTooLargeError
-            async with asyncio.timeout(self._options.body_timeout_s):
-                return await read_body(receive, self._options.max_body_bytes)
+            return await read_body_within(
+                receive, self._options.max_body_bytes, self._options.body_timeout_s
+            )
         except BodyTooLargeError:
             raise BodyTooLarge(
                 f"The body is larger than {self._options.max_body_bytes} bytes."

@@ -4,8 +4,8 @@ import asyncio
 import logging
 import random
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 
 from msgspec import Struct, structs
 
@@ -119,7 +119,7 @@ class Gateway:
         screen = None if self._screening is None else self._screening.of(route)
         account.screened = screen is not None
         async with self._accounted(context, route, call):
-            with route.deployment.admitted(), _told_as(route):
+            with route.deployment.admitted(), _ToldAs(route):
                 call = await self._prepared(route, call)
                 if screen is not None:
                     await screen.check_prompt(call, report)
@@ -135,7 +135,7 @@ class Gateway:
     ) -> Embeddings:
         """The vectors of `call` on `route`."""
         async with self._accounted(context, route, call):
-            with route.deployment.admitted(), _told_as(route):
+            with route.deployment.admitted(), _ToldAs(route):
                 self._mirror(context, route, call)
                 vectors = await _vectors(route.deployment, call)
                 context.account.usage = vectors.usage
@@ -207,15 +207,19 @@ class Gateway:
             await account.close(status, 0)
 
 
-@contextmanager
-def _told_as(route: Route) -> Iterator[None]:
+class _ToldAs:
     """Failures behind a managed endpoint have a class, and so a status, of their own."""
-    try:
-        yield
-    except EngineFailed as error:
-        if route.endpoint is None or route.endpoint.plan.kind != "managed":
-            raise
-        raise ModelContainerFailed.restore(error) from error
+
+    def __init__(self, route: Route) -> None:
+        self._route = route
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: object, _traceback: object) -> None:
+        endpoint = self._route.endpoint
+        if isinstance(error, EngineFailed) and endpoint and endpoint.plan.kind == "managed":
+            raise ModelContainerFailed.restore(error) from error
 
 
 async def _answer(deployment: Deployment, call: GenerationCall, *, stream: bool) -> Batches:
@@ -338,6 +342,6 @@ def _with_recommended(call: GenerationCall, card: ModelCard) -> GenerationCall:
 
 
 def _capabilities(deployment: Deployment) -> Capabilities:
-    if deployment.capabilities is None:
+    if (able := deployment.capabilities) is None:
         raise EngineFailed(f"Model '{deployment.name}' has not said what it can do.")
-    return deployment.capabilities
+    return able

@@ -1,8 +1,8 @@
 """One upstream of a pool: its client, its load, and how it is judged."""
 
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import aclosing, contextmanager
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Coroutine
+from contextlib import aclosing
+from typing import Any, Protocol, Self, TypeVar
 
 from msgspec import Struct
 
@@ -62,14 +62,6 @@ class UpstreamStatus(Struct, frozen=True):
     """Of the last failure; empty once an answer has come whole."""
 
 
-class _Visit:
-    """One call at one member."""
-
-    def __init__(self, *, trying: bool) -> None:
-        self.trying = trying
-        self.whole = False
-
-
 class Member:
     """One upstream of a pool."""
 
@@ -94,7 +86,7 @@ class Member:
 
     async def generate(self, start: Callable[[ModelClient], Batches]) -> Batches:
         """The deltas of a generation here."""
-        with self._visited() as visit:
+        with _Visit(self) as visit:
             async with aclosing(start(self.client)) as batches:
                 async for batch in batches:
                     if visit.trying:
@@ -107,7 +99,7 @@ class Member:
 
     async def fetch(self, start: Callable[[ModelClient], Coroutine[Any, Any, T]]) -> T:
         """The result of a call here that has one piece."""
-        with self._visited() as visit:
+        with _Visit(self) as visit:
             result = await start(self.client)
             visit.whole = True
             return result
@@ -131,26 +123,35 @@ class Member:
             cause=self.watch.cause,
         )
 
-    @contextmanager
-    def _visited(self) -> Iterator[_Visit]:
-        visit = _Visit(trying=self.watch.begin())
+    def begin(self) -> bool:
+        """A call goes there; whether it is the one that tries."""
         self.calls += 1
         self._total_calls += 1
-        judged = False
-        try:
-            yield visit
-        except FAILURES as error:
-            judged = True
+        return self.watch.begin()
+
+    def end(self, visit: "_Visit", error: object) -> None:
+        """A call has ended, with `error` or with None."""
+        self.calls -= 1
+        if isinstance(error, FAILURES):
             self._total_failures += 1
             self.watch.failed(error, trying=visit.trying)
-            raise
-        except ZaffreError:
-            judged = True  # it has read the call, and refused it
+        elif visit.whole or isinstance(error, ZaffreError):  # it has read the call, and refused it
             self.watch.succeeded(trying=visit.trying)
-            raise
-        finally:
-            self.calls -= 1
-            if visit.whole and not judged:
-                self.watch.succeeded(trying=visit.trying)
-            elif not judged:
-                self.watch.left(trying=visit.trying)
+        else:
+            self.watch.left(trying=visit.trying)
+
+
+class _Visit:
+    """One call at one member; a class because a generator would cost four times as much."""
+
+    def __init__(self, member: Member) -> None:
+        self._member = member
+        self.trying = False
+        self.whole = False
+
+    def __enter__(self) -> Self:
+        self.trying = self._member.begin()
+        return self
+
+    def __exit__(self, _kind: object, error: object, _traceback: object) -> None:
+        self._member.end(self, error)

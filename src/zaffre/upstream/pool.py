@@ -221,6 +221,9 @@ class UpstreamPool:
     def _choose(self, tried: Sequence[Member]) -> Member | None:
         if len(tried) >= self._rules.attempts:
             return None
+        if len(self._members) == 1:  # often, and quickly said
+            only = self._members[0]
+            return only if only.watch.admits and not only.full and not tried else None
         free = [m for m in self._members if m.watch.admits and not m.full and m not in tried]
         if not free:
             return None

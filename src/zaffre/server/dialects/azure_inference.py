@@ -2,7 +2,6 @@
 
 import re
 import time
-import uuid
 
 from msgspec import UNSET
 
@@ -12,6 +11,7 @@ from zaffre.core.calls import Operation
 from zaffre.core.context import Context
 from zaffre.core.deltas import Embeddings
 from zaffre.core.errors import ExtraParameters, InvalidParameter, UnsupportedParameter
+from zaffre.core.ids import new_uuid
 from zaffre.routing.table import Route, Selector
 from zaffre.server.dialects.azure_stream import AnswerHead, chat_frames, text_frames
 from zaffre.server.dialects.common import (
@@ -210,7 +210,7 @@ async def _send_vectors(
     send: Send, request: Request, route: Route, vectors: Embeddings, encoding: str
 ) -> None:
     response = answers.write_embeddings(vectors, encoding)
-    response.id, response.model = str(uuid.uuid4()), route.deployment.name
+    response.id, response.model = new_uuid(), route.deployment.name
     headers = [JSON, *_headers(request, route)]
     await send_whole(send, 200, headers, codec.encode(response))
 
@@ -226,7 +226,7 @@ def _selector(request: Request, model: str | None) -> Selector:
 
 
 def _head(route: Route) -> AnswerHead:
-    return AnswerHead(str(uuid.uuid4()), int(time.time()), route.deployment.name)
+    return AnswerHead(new_uuid(), int(time.time()), route.deployment.name)
 
 
 def _headers(request: Request, route: Route) -> list[tuple[bytes, bytes]]:

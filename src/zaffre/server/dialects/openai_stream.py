@@ -1,7 +1,5 @@
 """Streams of the OpenAI family: chunks, and a usage chunk when it was asked for."""
 
-import os
-import string
 from collections.abc import AsyncGenerator
 
 from msgspec import UNSET, Struct, UnsetType
@@ -16,6 +14,7 @@ from zaffre.core.deltas import (
     ToolCallDelta,
     Usage,
 )
+from zaffre.core.ids import new_letters
 from zaffre.core.safety import ScreenReport
 from zaffre.server.dialects.common import framed
 from zaffre.server.dialects.filter_results import annotate_choices, filter_results, prompt_results
@@ -26,15 +25,10 @@ from zaffre.wire.chat import AnswerDelta, ChatChunk, ChunkChoice, LogprobsBody
 from zaffre.wire.templates import MARK, FrameTemplate
 from zaffre.wire.usage import UsageBody
 
-_LETTERS = (string.ascii_letters + string.digits).encode()
-# One draw for the whole id: 29 of them, each without a bias, cost a tenth of a request's time. The
-# first few letters come up a little more often, which tells nobody anything.
-_LETTER_OF_BYTE = bytes(_LETTERS[byte % len(_LETTERS)] for byte in range(256))
-
 
 def new_id(prefix: str) -> str:
     """An id as OpenAI makes them: `prefix` and 29 letters and digits."""
-    return prefix + os.urandom(29).translate(_LETTER_OF_BYTE).decode()
+    return prefix + new_letters(29)
 
 
 class StreamHead(Struct, frozen=True):
