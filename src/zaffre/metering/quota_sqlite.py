@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import msgspec
-
 from zaffre.metering.shared_quota import Change, StoreAway, decode_account, encode_account
 from zaffre.metering.turns import Turns
 
@@ -17,7 +15,7 @@ _TABLE = (
     "CREATE TABLE IF NOT EXISTS accounts"
     " (name TEXT PRIMARY KEY, content BLOB NOT NULL, expires_s REAL NOT NULL) WITHOUT ROWID"
 )
-_LOAD = "SELECT name, content FROM accounts WHERE name IN (SELECT value FROM json_each(?))"
+_LOAD = "SELECT name, content FROM accounts WHERE name = ?"
 _STORE = "INSERT OR REPLACE INTO accounts VALUES (?, ?, ?)"
 _SWEEP = "DELETE FROM accounts WHERE expires_s < ?"
 TIDY_EVERY = 1000
@@ -102,8 +100,11 @@ class SqliteAccounts:
 
     def _transact(self, names: Sequence[str], change: Change) -> None:
         self._file.execute("BEGIN IMMEDIATE")
-        rows = self._file.execute(_LOAD, (_names.encode(names).decode(),))
-        accounts = {name: decode_account(content) for name, content in rows}
+        accounts = {
+            known: decode_account(content)
+            for name in names
+            for known, content in self._file.execute(_LOAD, (name,))
+        }
         change(accounts)
         changed = [
             (name, encode_account(account), account.expires_s) for name, account in accounts.items()
@@ -123,6 +124,3 @@ class SqliteAccounts:
 def _says_busy(trouble: sqlite3.Error) -> bool:
     code = getattr(trouble, "sqlite_errorcode", 0)  # only SQLite's own errors have one
     return code & 0xFF == sqlite3.SQLITE_BUSY  # without what it is busy with
-
-
-_names = msgspec.json.Encoder()
