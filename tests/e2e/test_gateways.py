@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import time
 from collections import Counter
@@ -20,7 +19,8 @@ import psutil
 import pytest
 
 from servers import ZAFFRE, RunningServer, running_server
-from zaffre.metering.ledger_file import FILE_NAME
+from zaffre.core.metering import UsageQuery
+from zaffre.metering.ledger_file import FILE_NAME, read_usage
 
 PATIENCE_S = 30
 LOADERS = 8
@@ -324,9 +324,7 @@ def test_the_ledger_has_all_requests_of_both(pair: Pair):
 
 
 def rows(pair: Pair) -> int:
-    with closing(sqlite3.connect(pair.home / FILE_NAME)) as ledger:
-        (number,) = ledger.execute("SELECT count(*) FROM usage_rows").fetchone()
-    return int(number)
+    return sum(day.requests for day in read_usage(pair.home / FILE_NAME, UsageQuery("day"), {}))
 
 
 def test_use_through_the_sibling_counts(pair: Pair):

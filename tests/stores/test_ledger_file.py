@@ -12,8 +12,10 @@ from usage_rows import make_row
 
 from zaffre.core.errors import MeteringUnavailable, Overloaded
 from zaffre.core.metering import UsageQuery
+from zaffre.metering.journal import RING_BYTES
 from zaffre.metering.ledger import SqliteLedger
 from zaffre.metering.ledger_file import LedgerFile, migrate, read_usage
+from zaffre.metering.migrations import SQLITE
 
 FULL_DISK = """
 import asyncio, json, resource, sys
@@ -34,21 +36,44 @@ async def main():
     ledger = SqliteLedger(Path(sys.argv[1]))
     limit, most = 200_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, most))
-    acknowledged = refusals = 0
-    while not refusals:
-        row = make_row(f"row-{acknowledged}")
-        try:
-            await ledger.close(ledger.open(row), row)
+    begun = acknowledged = 0
+    try:
+        while True:
+            row = make_row(f"row-{begun}")
+            entry = ledger.open(row)
+            begun += 1
+            await ledger.close(entry, row)
             acknowledged += 1
-        except MeteringUnavailable:
-            refusals += 1
+    except MeteringUnavailable:
+        pass
     closed_door, problem = await refused(ledger), ledger.problem
     resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
     while await refused(ledger):
         await asyncio.sleep(0.01)
     (found,) = await ledger.usage(UsageQuery("model"), {})
-    print(json.dumps([acknowledged, closed_door, problem, found.requests]))
+    print(json.dumps([begun, acknowledged, closed_door, problem, found.requests]))
     await ledger.aclose()
+
+asyncio.run(main())
+"""
+
+
+KILLED = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from usage_rows import make_row
+from zaffre.metering.ledger import SqliteLedger
+
+async def main():
+    ledger = SqliteLedger(Path(sys.argv[1]))
+    ledger.checkpoint(ledger.open(make_row("long", completion_tokens=0)), 5)
+    # Until the long one has been written as open, in the same journal and before these.
+    started, count = asyncio.get_running_loop().time(), 0
+    while count < 3 or asyncio.get_running_loop().time() < started + 0.1:
+        await ledger.close(ledger.open(make_row("short")), make_row("short"))
+        count += 1
+    print(count, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 asyncio.run(main())
 """
@@ -71,12 +96,12 @@ def test_a_full_disk_refuses_requests_until_there_is_room(tmp_path):
         capture_output=True,
         cwd=__file__.rpartition("/")[0],
     )
-    acknowledged, closed_door, problem, requests = json.loads(child.stdout)
-    assert acknowledged > 0
+    begun, acknowledged, closed_door, problem, requests = json.loads(child.stdout)
+    assert begun >= acknowledged > 0
     assert closed_door
     assert "disk" in problem
-    # The refused one is written once there is room: its tokens were used.
-    assert requests == acknowledged + 1
+    # One that was refused at its end is written once there is room: its tokens were used.
+    assert requests == begun
 
 
 async def test_a_request_too_many_is_refused_at_once(tmp_path):
@@ -129,6 +154,89 @@ async def test_gateways_of_one_home_leave_each_other_alone(tmp_path):
     await one.aclose()
     (found,) = read_usage(path, UsageQuery("model"), {})
     assert (still_open, found.errors) == (1, 0)
+
+
+def _kill_one(path):
+    child = subprocess.run(
+        [sys.executable, "-c", KILLED, str(path)],
+        check=False,
+        capture_output=True,
+        cwd=__file__.rpartition("/")[0],
+    )
+    return int(child.stdout)
+
+
+def test_what_the_tables_lack_is_counted_all_the_same(tmp_path):
+    """Given a server killed before its tables had all, when usage is asked for, then it is told
+    all of it, and the question has changed nothing."""
+    path = tmp_path / "usage.db"
+    told = _kill_one(path)
+    twice = [read_usage(path, UsageQuery("model"), {})[0].requests for _ in range(2)]
+    with closing(sqlite3.connect(path)) as file:
+        in_tables = file.execute("SELECT count(*) FROM usage_rows").fetchone()[0]
+    assert twice == [told, told]
+    assert in_tables < told
+
+
+@pytest.mark.parametrize("slot", [0, 1])
+def test_a_killed_gateways_journal_is_written_by_the_next(tmp_path, slot):
+    """Given a gateway killed with a request open, when another starts in its place or beside it,
+    then what it promised is in the tables once, and the open one is aborted with its tokens."""
+    path = tmp_path / "usage.db"
+    beside = [LedgerFile(path) for _ in range(slot)]
+    told = _kill_one(path)
+    for other in beside:
+        other.close()
+    LedgerFile(path).close()
+    with closing(sqlite3.connect(path)) as file:
+        found = file.execute(
+            "SELECT id, finish, completion_tokens, count(*) FROM usage_rows GROUP BY 1, 2, 3"
+        ).fetchall()
+        left = file.execute("SELECT count(*) FROM open_requests").fetchone()[0]
+    (asked,) = read_usage(path, UsageQuery("model"), {})
+    assert sorted(found) == [("long", "aborted", 5, 1), ("short", "stop", 30, told)]
+    assert (left, asked.requests, asked.errors) == (0, told + 1, 1)
+
+
+async def test_a_ledger_begun_anew_does_not_inherit(tmp_path):
+    """Given a killed gateway whose ledger somebody deletes, when the next starts, then it begins
+    with nothing."""
+    path = tmp_path / "usage.db"
+    _kill_one(path)
+    for name in ("", "-wal", "-shm"):
+        path.with_name(path.name + name).unlink()
+    ledger = SqliteLedger(path)
+    found = await ledger.usage(UsageQuery("model"), {})
+    await ledger.aclose()
+    assert found == []
+
+
+async def test_a_row_that_the_journal_cannot_take_is_in_the_tables_when_told(tmp_path):
+    """Given a row larger than the journal, when its close returns, then the tables have it."""
+    path = tmp_path / "usage.db"
+    ledger = SqliteLedger(path)
+    large = make_row("large", model="x" * RING_BYTES)
+    await ledger.close(ledger.open(large), large)
+    with closing(sqlite3.connect(path)) as file:
+        in_tables = file.execute("SELECT id FROM usage_rows").fetchall()
+    await ledger.close(ledger.open(make_row("b")), make_row("b"))
+    found = await ledger.usage(UsageQuery("day"), {})
+    await ledger.aclose()
+    assert in_tables == [("large",)]
+    assert [one.requests for one in found] == [2]
+
+
+async def test_a_ledger_from_before_the_journals_can_be_read_and_used(tmp_path):
+    """Given a file of the first form, when it is read and then used, then it has old and new."""
+    path = tmp_path / "usage.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as file:
+        migrate(file, SQLITE[:1])
+    before = read_usage(path, UsageQuery("model"), {})
+    ledger = SqliteLedger(path)
+    await ledger.close(ledger.open(make_row("a")), make_row("a"))
+    (found,) = await ledger.usage(UsageQuery("model"), {})
+    await ledger.aclose()
+    assert (before, found.requests) == ([], 1)
 
 
 def test_a_step_that_fails_leaves_nothing_behind(tmp_path):
