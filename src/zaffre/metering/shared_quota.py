@@ -27,7 +27,7 @@ MAX_TOGETHER = 256
 """Requests in one round trip."""
 LAST_TRY_S = 5.0
 """How long the end of the server waits for the store."""
-SETTLE_WITHIN_S = 0.005
+SETTLE_WITHIN_S = 0.01
 """How long the store may wait to hear of a request's end, when no other request comes."""
 
 log = logging.getLogger("zaffre.metering")
@@ -135,22 +135,16 @@ class SharedQuota:
             return
         self._wishes.append(_Settle(grant, tokens))
         if self._settling is None:
-            self._settling = self._loop.call_later(SETTLE_WITHIN_S, self._settle_all)
+            self._settling = self._loop.call_later(SETTLE_WITHIN_S, self._start)
 
     async def aclose(self) -> None:
         """Tell the store what it has not heard, and let go of it."""
         self._renewer.cancel()
-        self._settle_all()
+        self._start()
         if self._worker is not None:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._worker, LAST_TRY_S)
         await self._store.aclose()
-
-    def _settle_all(self) -> None:
-        if self._settling is not None:
-            self._settling.cancel()
-            self._settling = None
-        self._start()
 
     def _ask(self, wish: _Wish) -> None:
         self._wishes.append(wish)
@@ -158,6 +152,9 @@ class SharedQuota:
 
     def _start(self) -> None:
         """See to it that all wishes are told to the store: now, or by a worker that can wait."""
+        if self._settling is not None:
+            self._settling.cancel()
+            self._settling = None
         if self._worker is not None and not self._worker.done():
             return
         while self._wishes:
