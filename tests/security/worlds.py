@@ -11,10 +11,10 @@ from typing import Any
 
 from zaffre.asgi.exchange import Message
 from zaffre.auth.policy import Place
-from zaffre.core.calls import ChatCall, CompletionCall, EmbedCall, ImageEmbedCall, Operation
+from zaffre.core.calls import EmbedCall, GenerationCall, ImageEmbedCall, Operation
 from zaffre.core.capabilities import GENERATION_PARAMETERS, Capabilities
 from zaffre.core.cards import ModelCard
-from zaffre.core.deltas import Batches, Embeddings, Finish, TextDelta, Usage
+from zaffre.core.deltas import Batches, Delta, Embeddings, Finish, TextDelta, Usage
 from zaffre.core.engine import Health
 from zaffre.core.plan import AuthMode, DeploymentPlan, EndpointPlan
 from zaffre.core.principals import Principal
@@ -88,11 +88,13 @@ class Noting:
     def __init__(self, model: Model, reached: list[Model]) -> None:
         self._model, self._reached = model, reached
 
-    def chat(self, call: ChatCall, *, stream: bool) -> Batches:
-        return self._say()
+    async def stream(self, call: GenerationCall) -> Batches:
+        self._reached.append(self._model)
+        yield [TextDelta("yes")]
+        yield [Finish("stop"), Usage(1, 1)]
 
-    def complete(self, call: CompletionCall, *, stream: bool) -> Batches:
-        return self._say()
+    async def answer(self, call: GenerationCall) -> list[Delta]:
+        return [delta async for batch in self.stream(call) for delta in batch]
 
     async def embed(self, call: EmbedCall) -> Embeddings:
         self._reached.append(self._model)
@@ -104,11 +106,6 @@ class Noting:
 
     async def health(self) -> Health:
         return Health()
-
-    async def _say(self) -> Batches:
-        self._reached.append(self._model)
-        yield [TextDelta("yes")]
-        yield [Finish("stop"), Usage(1, 1)]
 
 
 class OneCaller:

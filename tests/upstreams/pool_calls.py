@@ -6,7 +6,14 @@ from typing import Any
 
 from fault_server import Gate
 
-from zaffre.core.calls import ChatCall, CompletionCall, Sampling, TextPart, UserMessage
+from zaffre.core.calls import (
+    ChatCall,
+    CompletionCall,
+    GenerationCall,
+    Sampling,
+    TextPart,
+    UserMessage,
+)
 from zaffre.core.client import ModelClient
 from zaffre.core.deltas import Delta, TextDelta
 from zaffre.core.errors import ZaffreError
@@ -27,16 +34,21 @@ def asking(text: str, **sampling: Any) -> ChatCall:
 
 async def chat(client: ModelClient, call: ChatCall = HELLO, *, stream: bool = True) -> list[Delta]:
     """All deltas of a chat."""
-    async with aclosing(client.chat(call, stream=stream)) as batches:
-        return [delta async for batch in batches for delta in batch]
+    return await deltas_of(client, call, stream=stream)
 
 
 async def complete(
     client: ModelClient, call: CompletionCall | None = None, *, stream: bool = True
 ) -> list[Delta]:
     """All deltas of a completion."""
-    chosen = call or CompletionCall(("Hello",))
-    async with aclosing(client.complete(chosen, stream=stream)) as batches:
+    return await deltas_of(client, call or CompletionCall(("Hello",)), stream=stream)
+
+
+async def deltas_of(client: ModelClient, call: GenerationCall, *, stream: bool) -> list[Delta]:
+    """All deltas of a generation."""
+    if not stream:
+        return await client.answer(call)
+    async with aclosing(client.stream(call)) as batches:
         return [delta async for batch in batches for delta in batch]
 
 
@@ -44,7 +56,7 @@ async def cut(client: ModelClient, gate: Gate | None = None) -> tuple[list[Delta
     """What of a streamed chat came before its error, and the error; `gate` opens on the first."""
     came: list[Delta] = []
     try:
-        async with aclosing(client.chat(HELLO, stream=True)) as batches:
+        async with aclosing(client.stream(HELLO)) as batches:
             async for batch in batches:
                 came += batch
                 if gate is not None:

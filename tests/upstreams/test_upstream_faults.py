@@ -199,7 +199,7 @@ async def test_a_connection_that_is_never_made_is_given_up(fault: FaultServer, c
 async def test_one_call_too_many_is_refused_at_once(fault: FaultServer, connect: Open):
     fault.will([STREAM_HEAD, event(said("Hi")), Then.STALL])
     client = connect(max_calls=1)
-    async with aclosing(client.chat(HELLO, stream=True)) as deltas:
+    async with aclosing(client.stream(HELLO)) as deltas:
         assert await anext(deltas) == [TextDelta("Hi")]
         with pytest.raises(Overloaded):
             await chat(client)

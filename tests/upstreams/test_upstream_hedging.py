@@ -98,7 +98,7 @@ async def test_a_failure_in_mid_answer_is_told(
     gate = Gate()
     fault.will([STREAM_HEAD, event(said("Hi")), gate, Then.CLOSE])
     pool = pool_of(pooled, MUCH_LATER, fault, spare)
-    async with aclosing(pool.chat(HELLO, stream=True)) as deltas:
+    async with aclosing(pool.stream(HELLO)) as deltas:
         assert await anext(deltas) == [TextDelta("Hi")]
         gate.opened.set()
         with pytest.raises(EngineFailed):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pool_calls import asking, chat, complete, text_of
 
-from zaffre.core.answers import gather_batches
+from zaffre.core.answers import gathered
 from zaffre.core.calls import ChatCall, CompletionCall, JsonSchema, Sampling, TextPart, UserMessage
 from zaffre.core.deltas import Finish, TextDelta, Usage
 from zaffre.core.errors import EngineFailed, PromptTooLong, ZaffreError
@@ -90,7 +90,7 @@ async def test_a_format_holds(llama: UpstreamPool):
         Sampling(temperature=0.0, max_tokens=40),
         JsonSchema("answer", schema),
     )
-    answer = await gather_batches(llama.chat(call, stream=True))
+    answer = gathered(await chat(llama, call))
     assert answer.choices[0].text.replace(" ", "").replace("\n", "") in (
         '{"ok":true}',
         '{"ok":false}',
@@ -127,7 +127,7 @@ async def test_a_wrong_key_is_the_operators_business(address: str):
 
 
 async def test_a_caller_who_leaves_frees_it(llama: UpstreamPool):
-    deltas = llama.chat(asking("Write a long story.", max_tokens=1500), stream=True)
+    deltas = llama.stream(asking("Write a long story.", max_tokens=1500))
     await anext(deltas)
     await deltas.aclose()
     assert (await llama.health()).active == 0

@@ -7,7 +7,7 @@ import pytest
 from pool_calls import asking, chat, complete, text_of
 
 from servers import RunningServer
-from zaffre.core.answers import gather_batches
+from zaffre.core.answers import gathered
 from zaffre.core.calls import (
     ChatCall,
     CompletionCall,
@@ -97,7 +97,7 @@ async def test_several_choices(pools: Pools, dialect: str, stream: bool):
     call = asking("one", n=3, top_k=4)
     assert pool.capabilities
     check(call, pool.capabilities)
-    answer = await gather_batches(pool.chat(call, stream=stream))
+    answer = gathered(await chat(pool, call, stream=stream))
     assert [choice.text for choice in answer.choices] == ["one"] * 3
     assert answer.usage == Usage(1, 3)
 
@@ -107,7 +107,7 @@ async def test_several_choices(pools: Pools, dialect: str, stream: bool):
 async def test_completions(pools: Pools, dialect: str, stream: bool):
     pool = await pools.started(dialect)
     call = CompletionCall(("a b", "c"), Sampling(max_tokens=9))
-    answer = await gather_batches(pool.complete(call, stream=stream))
+    answer = gathered(await complete(pool, call, stream=stream))
     assert [choice.text for choice in answer.choices] == ["a b", "c"]
     assert (await complete(pool, call, stream=stream))[-1] == Usage(3, 3)
 

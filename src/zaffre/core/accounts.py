@@ -1,7 +1,7 @@
 """Accounts: what one request used, gathered while it runs and closed once."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from zaffre.core.deltas import (
     Batches,
@@ -83,23 +83,26 @@ class Account:
     async def counted(self, batches: Batches) -> Batches:
         """`batches`, noted on their way."""
         async for batch in batches:
-            before = self.tokens
-            for delta in batch:
-                self._see(delta)
-            if self.tokens != before and self._entry is not None and self._ledger is not None:
-                self._ledger.checkpoint(self._entry, self.tokens)
+            self.note(batch)
             yield batch
 
-    def _see(self, delta: Delta) -> None:
-        match delta:
-            case TextDelta() | ReasoningDelta() | ToolCallDelta():
-                if self._first_token is None:
-                    self._first_token = self._clock()
-                self.tokens += 1
-            case Finish(reason=reason):
-                self.finish = reason
-            case Usage():
-                self.usage = delta
+    def note(self, deltas: Iterable[Delta]) -> None:
+        """These are a part of the answer."""
+        before = self.tokens
+        for delta in deltas:
+            match delta:
+                case TextDelta() | ReasoningDelta() | ToolCallDelta():
+                    self.tokens += 1
+                case Finish(reason=reason):
+                    self.finish = reason
+                case Usage():
+                    self.usage = delta
+        if self.tokens == before:
+            return
+        if self._first_token is None:
+            self._first_token = self._clock()
+        if self._ledger is not None and self._entry is not None and self.usage is None:
+            self._ledger.checkpoint(self._entry, self.tokens)
 
     async def close(self, status: int | None, bytes_out: int) -> None:
         """The answer ends with `status`; None: it never got one. Returns when that is durable.

@@ -1,10 +1,11 @@
 """Answers: what the deltas of one generation add up to."""
 
+from collections.abc import Iterable
+
 from msgspec import Struct
 
 from zaffre.core.calls import ToolCall
 from zaffre.core.deltas import (
-    Batches,
     Delta,
     Deltas,
     Finish,
@@ -81,10 +82,9 @@ async def gather(deltas: Deltas) -> Answer:
     return gathering.answer()
 
 
-async def gather_batches(batches: Batches) -> Answer:
-    """As `gather`, of deltas that come in batches."""
+def gathered(deltas: Iterable[Delta]) -> Answer:
+    """As `gather`, of deltas that are there already."""
     gathering = Gathering()
-    async for batch in batches:
-        for delta in batch:
-            gathering.add(delta)
+    for delta in deltas:
+        gathering.add(delta)
     return gathering.answer()

@@ -2,8 +2,8 @@
 
 from typing import Protocol
 
-from zaffre.core.calls import ChatCall, CompletionCall, EmbedCall, ImageEmbedCall
-from zaffre.core.deltas import Batches, Embeddings
+from zaffre.core.calls import EmbedCall, GenerationCall, ImageEmbedCall
+from zaffre.core.deltas import Batches, Delta, Embeddings
 from zaffre.core.engine import Health
 
 
@@ -15,11 +15,11 @@ class ModelClient(Protocol):
     whatever the engine refused the call with.
     """
 
-    def chat(self, call: ChatCall, *, stream: bool) -> Batches:
-        """The deltas of `call`; all at the end unless `stream`."""
+    def stream(self, call: GenerationCall) -> Batches:
+        """The deltas of `call`, each as soon as it is there."""
 
-    def complete(self, call: CompletionCall, *, stream: bool) -> Batches:
-        """The deltas of `call`; all at the end unless `stream`."""
+    async def answer(self, call: GenerationCall) -> list[Delta]:
+        """All deltas of `call` at its end, the `Usage` last."""
 
     async def embed(self, call: EmbedCall) -> Embeddings:
         """The vectors of `call`."""

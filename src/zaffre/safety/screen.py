@@ -61,6 +61,14 @@ class Screen:
             async for batch in leaving:
                 yield batch
 
+    async def cleared(self, deltas: list[Delta], report: ScreenReport) -> list[Delta]:
+        """Those of a whole answer that may leave; see `watch`."""
+        leaving: list[Delta] = []
+        async with aclosing(self.watch(_at_once(deltas), report)) as batches:
+            async for batch in batches:
+                leaving += batch
+        return leaving
+
     async def _hold(self, batches: Batches, report: ScreenReport) -> Batches:
         choices = _Choices(self._jury.reach)
         async with aclosing(batches):
@@ -68,7 +76,7 @@ class Screen:
                 leaving: list[Delta] = []
                 try:
                     for delta in batch:
-                        await self._cleared(delta, choices, report, leaving)
+                        await self._clear(delta, choices, report, leaving)
                 except ZaffreError:
                     if leaving:  # it was cleared, whatever became of the rest of its batch
                         yield leaving
@@ -76,7 +84,7 @@ class Screen:
                 if leaving:
                     yield leaving
 
-    async def _cleared(
+    async def _clear(
         self, delta: Delta, choices: "_Choices", report: ScreenReport, leaving: list[Delta]
     ) -> None:
         """Add to `leaving` what may leave now that `delta` is there, or must leave in its place."""
@@ -170,6 +178,10 @@ class Screen:
             f"Content safety lets nothing through here that it cannot judge, and it cannot judge"
             f" {what}.",
         )
+
+
+async def _at_once(deltas: list[Delta]) -> Batches:
+    yield deltas
 
 
 class _Choices:

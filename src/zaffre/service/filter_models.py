@@ -4,7 +4,6 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
 from pathlib import Path
 
 from zaffre.config.settings import ConfigurationError
@@ -111,10 +110,8 @@ class FilterModels:
         with deployment.admitted():
             replica, client = await deployment.ready_replica()
             with replica.borrowed():
-                async with aclosing(client.chat(call, stream=False)) as batches:
-                    async for batch in batches:
-                        for delta in batch:
-                            yield delta
+                for delta in await client.answer(call):
+                    yield delta
 
 
 def _address(remote: RemoteFilterSettings) -> tuple[str, str]:

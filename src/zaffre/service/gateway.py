@@ -12,7 +12,7 @@ from msgspec import Struct, structs
 from zaffre.auth import policy
 from zaffre.auth.policy import Place, judge
 from zaffre.core.accounts import Account
-from zaffre.core.answers import gather_batches
+from zaffre.core.answers import Answer, gathered
 from zaffre.core.calls import (
     Call,
     ChatCall,
@@ -29,7 +29,7 @@ from zaffre.core.capabilities import Capabilities, check
 from zaffre.core.cards import ModelCard
 from zaffre.core.client import ModelClient
 from zaffre.core.context import Context
-from zaffre.core.deltas import Batches, Embeddings, Usage
+from zaffre.core.deltas import Batches, Delta, Embeddings, Usage
 from zaffre.core.errors import (
     EngineFailed,
     ModelContainerFailed,
@@ -38,7 +38,7 @@ from zaffre.core.errors import (
     ZaffreError,
 )
 from zaffre.core.media import MediaFetcher
-from zaffre.core.metering import Ledger, Quota, Scope
+from zaffre.core.metering import Ledger, Quota, Reservation, Scope
 from zaffre.core.plan import Limits
 from zaffre.core.principals import Principal
 from zaffre.core.safety import ScreenReport
@@ -46,6 +46,7 @@ from zaffre.metering.estimates import estimate_tokens
 from zaffre.routing.deployments import Deployment
 from zaffre.routing.replicas import Replica
 from zaffre.routing.table import Draw, Endpoint, Permitted, Route, Selector, Table, Target
+from zaffre.safety.screen import Screen
 from zaffre.service.media import with_media
 from zaffre.service.screening import Screening
 
@@ -60,7 +61,15 @@ SERVERLESS_LIMITS = Limits(tokens_per_minute=200_000, requests_per_minute=1_000)
 log = logging.getLogger("zaffre.gateway")
 
 
-class Generation(Struct, frozen=True):
+class Answered(Struct, frozen=True):
+    """An answer."""
+
+    answer: Answer
+    report: ScreenReport
+    """What content safety found."""
+
+
+class Stream(Struct, frozen=True):
     """An answer under way."""
 
     batches: Batches
@@ -110,46 +119,73 @@ class Gateway:
         """The names that the caller can use as `model`."""
         return self.table.listed(endpoint, _permitted(context.principal))
 
+    async def answer(self, context: Context, route: Route, call: GenerationCall) -> Answered:
+        """The whole answer to `call` on `route`."""
+        account, report = context.account, ScreenReport()
+        screen = self._screen(context, route)
+        reservation = await self._reserve(context, route, call)
+        try:
+            with route.deployment.admitted(), _ToldAs(route):
+                call = await self._cleared(context, route, call, screen, report)
+                deltas = await _deltas(route.deployment, call)
+                if screen is not None:
+                    deltas = await screen.cleared(deltas, report)
+                account.note(deltas)
+                return Answered(gathered(deltas), report)
+        finally:
+            if reservation is not None:
+                await reservation.settle(account.charged_tokens)
+
     @asynccontextmanager
-    async def generating(
+    async def streaming(
         self, context: Context, route: Route, call: GenerationCall
-    ) -> AsyncIterator[Generation]:
+    ) -> AsyncIterator[Stream]:
         """Run `call` on `route`; leaving the context stops the generation and frees its slot."""
         account, report = context.account, ScreenReport()
-        screen = None if self._screening is None else self._screening.of(route)
-        account.screened = screen is not None
-        async with self._accounted(context, route, call):
+        screen = self._screen(context, route)
+        reservation = await self._reserve(context, route, call)
+        try:
             with route.deployment.admitted(), _ToldAs(route):
-                call = await self._prepared(route, call)
-                if screen is not None:
-                    await screen.check_prompt(call, report)
-                self._mirror(context, route, call)
-                answer = _answer(route.deployment, call, stream=context.stream)
+                call = await self._cleared(context, route, call, screen, report)
+                answer = _stream(route.deployment, call)
                 if screen is not None:
                     answer = screen.watch(answer, report)
                 async with aclosing(answer), aclosing(account.counted(answer)) as batches:
-                    yield Generation(batches, report)
+                    yield Stream(batches, report)
+        finally:
+            if reservation is not None:
+                await reservation.settle(account.charged_tokens)
 
     async def embed(
         self, context: Context, route: Route, call: EmbedCall | ImageEmbedCall
     ) -> Embeddings:
         """The vectors of `call` on `route`."""
-        async with self._accounted(context, route, call):
+        reservation = await self._reserve(context, route, call)
+        try:
             with route.deployment.admitted(), _ToldAs(route):
                 self._mirror(context, route, call)
                 vectors = await _vectors(route.deployment, call)
                 context.account.usage = vectors.usage
                 return vectors
+        finally:
+            if reservation is not None:
+                await reservation.settle(context.account.charged_tokens)
 
-    @asynccontextmanager
-    async def _accounted(self, context: Context, route: Route, call: Call) -> AsyncIterator[None]:
-        """What `call` uses, in the ledger and against all quotas."""
+    def _screen(self, context: Context, route: Route) -> Screen | None:
+        screen = None if self._screening is None else self._screening.of(route)
+        context.account.screened = screen is not None
+        return screen
+
+    async def _reserve(self, context: Context, route: Route, call: Call) -> Reservation | None:
+        """Enter `call` into the ledger, and take from all quotas what it may use; None: from none.
+
+        Whoever has the reservation settles it.
+        """
         account = context.account
         account.begin(**_facts(context, route, call))
         scopes = _scopes(context.principal, route)
         if self._quota is None or not scopes:
-            yield
-            return
+            return None
         try:
             most = estimate_tokens(call, ASSUMED_ANSWER_TOKENS)
             with route.deployment.expecting():
@@ -158,10 +194,22 @@ class Gateway:
             account.rates = refused.rates
             raise
         account.rates = reservation.rates
-        try:
-            yield
-        finally:
-            await reservation.settle(account.charged_tokens)
+        return reservation
+
+    async def _cleared(
+        self,
+        context: Context,
+        route: Route,
+        call: GenerationCall,
+        screen: Screen | None,
+        report: ScreenReport,
+    ) -> GenerationCall:
+        """`call` as the model gets it, once nothing speaks against that; its copy is on its way."""
+        call = await self._prepared(route, call)
+        if screen is not None:
+            await screen.check_prompt(call, report)
+        self._mirror(context, route, call)
+        return call
 
     async def _prepared(self, route: Route, call: GenerationCall) -> GenerationCall:
         """`call` as the model gets it: held against what it can do, and with what it points to."""
@@ -196,9 +244,7 @@ class Gateway:
                     account.usage = (await _vectors(route.deployment, call)).usage
                 else:
                     prepared = await self._prepared(route, call)
-                    answer = _answer(route.deployment, prepared, stream=False)
-                    async with aclosing(answer), aclosing(account.counted(answer)) as batches:
-                        await gather_batches(batches)
+                    account.note(await _deltas(route.deployment, prepared))
             status = 200
         except ZaffreError as error:  # the copy's trouble is nobody's but the operator's
             log.info("%s mirrored to %s: %s", context.id, route.deployment.full_name, error.message)
@@ -222,7 +268,7 @@ class _ToldAs:
             raise ModelContainerFailed.restore(error) from error
 
 
-async def _answer(deployment: Deployment, call: GenerationCall, *, stream: bool) -> Batches:
+async def _stream(deployment: Deployment, call: GenerationCall) -> Batches:
     """The deltas of `call` from whichever replica is there."""
     affinity = _affinity(deployment, call)
     replica, client = await deployment.ready_replica(affinity)
@@ -230,7 +276,7 @@ async def _answer(deployment: Deployment, call: GenerationCall, *, stream: bool)
     while True:
         try:
             with replica.borrowed():
-                async with aclosing(_start(client, call, stream=stream)) as batches:
+                async with aclosing(client.stream(call)) as batches:
                     async for batch in batches:
                         if isinstance(usage := batch[-1], Usage):
                             replica.tokens += usage.completion_tokens
@@ -243,6 +289,25 @@ async def _answer(deployment: Deployment, call: GenerationCall, *, stream: bool)
             replica, client = await deployment.successor(client, affinity)
 
 
+async def _deltas(deployment: Deployment, call: GenerationCall) -> list[Delta]:
+    """All deltas of `call` from whichever replica is there."""
+    affinity = _affinity(deployment, call)
+    replica, client = await deployment.ready_replica(affinity)
+    try:
+        return await _answer(replica, client, call)
+    except ModelUnreachable:
+        replica, client = await deployment.successor(client, affinity)
+        return await _answer(replica, client, call)
+
+
+async def _answer(replica: Replica, client: ModelClient, call: GenerationCall) -> list[Delta]:
+    with replica.borrowed():
+        deltas = await client.answer(call)
+        if deltas and isinstance(usage := deltas[-1], Usage):
+            replica.tokens += usage.completion_tokens
+        return deltas
+
+
 async def _vectors(deployment: Deployment, call: EmbedCall | ImageEmbedCall) -> Embeddings:
     """The vectors of `call` from whichever replica is there."""
     replica, client = await deployment.ready_replica()
@@ -252,12 +317,6 @@ async def _vectors(deployment: Deployment, call: EmbedCall | ImageEmbedCall) -> 
     except ModelUnreachable:
         replica, client = await deployment.successor(client)
         return await _embed(replica, client, call)
-
-
-def _start(client: ModelClient, call: GenerationCall, *, stream: bool) -> Batches:
-    if isinstance(call, ChatCall):
-        return client.chat(call, stream=stream)
-    return client.complete(call, stream=stream)
 
 
 async def _embed(

@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 import aiohttp
 
-from zaffre.core.calls import ChatCall, CompletionCall, EmbedCall, ImageEmbedCall
+from zaffre.core.calls import ChatCall, EmbedCall, GenerationCall, ImageEmbedCall
 from zaffre.core.deltas import Batches, Delta, Embeddings, Usage
 from zaffre.core.engine import Health
 from zaffre.core.errors import ZaffreError
@@ -80,22 +80,23 @@ class UpstreamClient:
         """Close all connections."""
         await self._transport.aclose()
 
-    def chat(self, call: ChatCall, *, stream: bool) -> Batches:
+    def stream(self, call: GenerationCall) -> Batches:
         """See `zaffre.core.client.ModelClient`."""
-        path, body = "/chat/completions", codec.encode(write_chat(call, self._model, stream=stream))
-        if stream:
-            return self._stream(path, body, ChatChunk, answers.ChatChunkReader())
-        return self._whole(path, body, ChatResponse, answers.read_chat_answer)
+        if isinstance(call, ChatCall):
+            body = codec.encode(write_chat(call, self._model, stream=True))
+            return self._stream("/chat/completions", body, ChatChunk, answers.ChatChunkReader())
+        body = codec.encode(write_completion(call, self._model, stream=True))
+        return self._stream("/completions", body, CompletionResponse, answers.TextChunkReader())
 
-    def complete(self, call: CompletionCall, *, stream: bool) -> Batches:
+    async def answer(self, call: GenerationCall) -> list[Delta]:
         """See `zaffre.core.client.ModelClient`."""
-        path, body = (
-            "/completions",
-            codec.encode(write_completion(call, self._model, stream=stream)),
-        )
-        if stream:
-            return self._stream(path, body, CompletionResponse, answers.TextChunkReader())
-        return self._whole(path, body, CompletionResponse, answers.read_text_answer)
+        if isinstance(call, ChatCall):
+            body = codec.encode(write_chat(call, self._model, stream=False))
+            chat = await self._post("/chat/completions", body, ChatResponse, MAX_ANSWER_BYTES)
+            return answers.read_chat_answer(chat)
+        body = codec.encode(write_completion(call, self._model, stream=False))
+        text = await self._post("/completions", body, CompletionResponse, MAX_ANSWER_BYTES)
+        return answers.read_text_answer(text)
 
     async def embed(self, call: EmbedCall) -> Embeddings:
         """See `zaffre.core.client.ModelClient`."""
@@ -114,17 +115,12 @@ class UpstreamClient:
     async def health(self) -> Health:
         """How busy the worker's engine is."""
         root = self._base_url.removesuffix("/v1")
-        async with self._transport.answer("GET", f"{root}/health") as response:
-            return decode(await self._transport.read(response, MAX_HEALTH_BYTES), Health)
+        content = await self._transport.fetch("GET", f"{root}/health", max_bytes=MAX_HEALTH_BYTES)
+        return decode(content, Health)
 
     async def _post(self, path: str, body: bytes, kind: type[T], max_bytes: int) -> T:
-        async with self._transport.answer("POST", self._base_url + path, body) as response:
-            return decode(await self._transport.read(response, max_bytes), kind)
-
-    async def _whole(
-        self, path: str, body: bytes, kind: type[T], read: Callable[[T], list[Delta]]
-    ) -> Batches:
-        yield read(await self._post(path, body, kind, MAX_ANSWER_BYTES))
+        url = self._base_url + path
+        return decode(await self._transport.fetch("POST", url, body, max_bytes=max_bytes), kind)
 
     async def _stream(
         self, path: str, body: bytes, kind: type[T], reader: _ChunkReader[T]

@@ -6,8 +6,9 @@ from typing import Any, Protocol, Self, TypeVar
 
 from msgspec import Struct
 
+from zaffre.core.calls import GenerationCall
 from zaffre.core.client import ModelClient
-from zaffre.core.deltas import Batches, Usage
+from zaffre.core.deltas import Batches, Delta, Usage
 from zaffre.core.errors import (
     EngineFailed,
     ModelTimeout,
@@ -96,6 +97,13 @@ class Member:
                         visit.whole = True
                         self._estimated += usage.estimated
                     yield batch
+
+    async def answer(self, call: GenerationCall) -> list[Delta]:
+        """All deltas of a generation here."""
+        deltas = await self.fetch(lambda client: client.answer(call))
+        if deltas and isinstance(usage := deltas[-1], Usage):
+            self._estimated += usage.estimated
+        return deltas
 
     async def fetch(self, start: Callable[[ModelClient], Coroutine[Any, Any, T]]) -> T:
         """The result of a call here that has one piece."""

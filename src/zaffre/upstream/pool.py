@@ -6,12 +6,13 @@ import random
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any, TypeVar
 
 from msgspec import Struct
 
 from zaffre.config.settings import ConfigurationError
-from zaffre.core.calls import ChatCall, CompletionCall, EmbedCall, ImageEmbedCall
+from zaffre.core.calls import EmbedCall, GenerationCall, ImageEmbedCall
 from zaffre.core.capabilities import Capabilities
 from zaffre.core.client import ModelClient
 from zaffre.core.deltas import Batches, Delta, Embeddings
@@ -130,25 +131,30 @@ class UpstreamPool:
         """How many calls are under way."""
         return Health(active=sum(member.calls for member in self._members))
 
-    def chat(self, call: ChatCall, *, stream: bool) -> Batches:
+    def stream(self, call: GenerationCall) -> Batches:
         """See `zaffre.core.client.ModelClient`."""
-        return self._run(lambda client: client.chat(call, stream=stream))
+        hedge_after_s = self._rules.hedge_after_s
+        if hedge_after_s is None:
+            return self._generate(lambda client: client.stream(call))
+        return self._race(lambda client: client.stream(call), hedge_after_s)
 
-    def complete(self, call: CompletionCall, *, stream: bool) -> Batches:
+    async def answer(self, call: GenerationCall) -> list[Delta]:
         """See `zaffre.core.client.ModelClient`."""
-        return self._run(lambda client: client.complete(call, stream=stream))
+        hedge_after_s = self._rules.hedge_after_s
+        if hedge_after_s is None:
+            return await self._fetch(lambda member: member.answer(call))
+        async with aclosing(self._race(partial(_in_one_batch, call), hedge_after_s)) as batches:
+            return [delta async for batch in batches for delta in batch]
 
     async def embed(self, call: EmbedCall) -> Embeddings:
         """See `zaffre.core.client.ModelClient`."""
-        return await self._fetch(lambda client: client.embed(call))
+        return await self._fetch(lambda member: member.fetch(lambda client: client.embed(call)))
 
     async def embed_images(self, call: ImageEmbedCall) -> Embeddings:
         """See `zaffre.core.client.ModelClient`."""
-        return await self._fetch(lambda client: client.embed_images(call))
-
-    def _run(self, start: Start) -> Batches:
-        hedge_after_s = self._rules.hedge_after_s
-        return self._generate(start) if hedge_after_s is None else self._race(start, hedge_after_s)
+        return await self._fetch(
+            lambda member: member.fetch(lambda client: client.embed_images(call))
+        )
 
     async def _race(self, start: Start, hedge_after_s: float) -> Batches:
         winner, first, member = await self._win(start, hedge_after_s)
@@ -206,13 +212,13 @@ class UpstreamPool:
                     raise error from failure
         raise self._nobody(error)
 
-    async def _fetch(self, start: Callable[[ModelClient], Coroutine[Any, Any, T]]) -> T:
+    async def _fetch(self, start: Callable[[Member], Coroutine[Any, Any, T]]) -> T:
         tried: list[Member] = []
         error: ZaffreError | None = None
         while (member := self._choose(tried)) is not None:
             tried.append(member)
             try:
-                return await member.fetch(start)
+                return await start(member)
             except FAILURES as failure:
                 self._tell(member, failure)
                 error = _settled(failure)
@@ -284,6 +290,10 @@ class UpstreamPool:
                 reason,
             )
             return Probed()
+
+
+async def _in_one_batch(call: GenerationCall, client: ModelClient) -> Batches:
+    yield await client.answer(call)
 
 
 def _settled(failure: ZaffreError) -> ZaffreError:

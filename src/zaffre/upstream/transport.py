@@ -42,6 +42,8 @@ JSON = "application/json"
 LARGE_BODY_BYTES = 1024 * 1024
 Refuse = Callable[[int, Mapping[str, str], bytes], ZaffreError]
 """Status, headers and body of an error to what it means."""
+TROUBLES = (aiohttp.ClientError, TimeoutError, OSError, sse.EventTooLargeError, RuntimeError)
+"""What a connection may raise."""
 T = TypeVar("T")
 
 
@@ -82,6 +84,26 @@ class Transport:
         """Close all connections."""
         await self._session.close()
 
+    async def fetch(
+        self,
+        method: str,
+        url: str,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        *,
+        max_bytes: int,
+    ) -> bytes:
+        """The whole body of the response to a request, once its status is 200.
+
+        Whatever goes wrong is raised as `ZaffreError`.
+        """
+        try:
+            async with await self._open(method, url, body, headers) as response:
+                await self._check(response)
+                return await self.read(response, max_bytes)
+        except TROUBLES as error:
+            raise self._explain(error) from error
+
     @asynccontextmanager
     async def answer(
         self, method: str, url: str, body: bytes = b"", headers: Mapping[str, str] | None = None
@@ -92,18 +114,24 @@ class Transport:
         """
         try:
             async with await self._open(method, url, body, headers) as response:
-                if response.status != 200:
-                    content = await self._error_body(response)
-                    raise self._refuse(response.status, response.headers, content)
+                await self._check(response)
                 yield response
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _explain(error, self._timeout_s) from error
-        except sse.EventTooLargeError as error:
-            raise EngineFailed(str(error)) from error
-        except RuntimeError as error:  # aiohttp's word for a session that was closed under it
-            if self._session.closed:
-                raise ModelUnavailable("The model was just taken away. Please retry.") from error
-            raise
+        except TROUBLES as error:
+            raise self._explain(error) from error
+
+    async def _check(self, response: aiohttp.ClientResponse) -> None:
+        if response.status != 200:
+            content = await self._error_body(response)
+            raise self._refuse(response.status, response.headers, content)
+
+    def _explain(self, error: Exception) -> Exception:
+        """What `error` means; itself when it is a bug."""
+        if isinstance(error, sse.EventTooLargeError):
+            return EngineFailed(str(error))
+        if isinstance(error, RuntimeError):  # aiohttp's word for a session that was closed under it
+            closed = ModelUnavailable("The model was just taken away. Please retry.")
+            return closed if self._session.closed else error
+        return _explain(error, self._timeout_s)
 
     async def read(self, response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
         """The whole body. Raises `EngineFailed` when it is larger than `max_bytes`."""

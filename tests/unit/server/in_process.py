@@ -8,9 +8,8 @@ from typing import Any
 from zaffre.asgi.exchange import Message
 from zaffre.core.calls import (
     OPERATIONS,
-    ChatCall,
-    CompletionCall,
     EmbedCall,
+    GenerationCall,
     ImageEmbedCall,
 )
 from zaffre.core.capabilities import GENERATION_PARAMETERS, Capabilities
@@ -94,13 +93,12 @@ class Speaker:
     def __init__(self, deltas: Sequence[Delta]) -> None:
         self._deltas = deltas
 
-    async def chat(self, call: ChatCall, *, stream: bool) -> Batches:
+    async def stream(self, call: GenerationCall) -> Batches:
         if self._deltas:
             yield list(self._deltas)
 
-    async def complete(self, call: CompletionCall, *, stream: bool) -> Batches:
-        if self._deltas:
-            yield list(self._deltas)
+    async def answer(self, call: GenerationCall) -> list[Delta]:
+        return list(self._deltas)
 
     async def embed(self, call: EmbedCall) -> Embeddings:
         return Embeddings(tuple(b"\0\0\0\0" for _ in call.texts), Usage(1))

@@ -6,8 +6,8 @@ from typing import Any
 
 from zaffre.core.calls import (
     ChatCall,
-    CompletionCall,
     EmbedCall,
+    GenerationCall,
     ImageEmbedCall,
     TextPart,
     UserMessage,
@@ -53,19 +53,18 @@ class ScriptedServer:
     def _good(self) -> Answer:
         return [TextDelta(self._name), Finish("stop"), Usage(1, 1)]
 
-    async def chat(self, call: ChatCall, *, stream: bool) -> Batches:
+    async def stream(self, call: GenerationCall) -> Batches:
         self.asked += 1
         for step in self._answers.popleft() if len(self._answers) > 1 else self._answers[0]:
             if isinstance(step, Exception):
                 raise step
             yield [step]
 
-    def complete(self, call: CompletionCall, *, stream: bool) -> Batches:
-        return self.chat(HELLO, stream=stream)
+    async def answer(self, call: GenerationCall) -> list[Delta]:
+        return [delta async for batch in self.stream(call) for delta in batch]
 
     async def embed(self, call: EmbedCall) -> Embeddings:
-        async for _ in self.chat(HELLO, stream=False):
-            pass
+        await self.answer(HELLO)
         return Embeddings((self._name.encode(),), Usage(1))
 
     async def embed_images(self, call: ImageEmbedCall) -> Embeddings:
@@ -111,7 +110,7 @@ class Scene:
         return "".join(
             [
                 delta.text
-                async for batch in self.pool.chat(HELLO, stream=True)
+                async for batch in self.pool.stream(HELLO)
                 for delta in batch
                 if isinstance(delta, TextDelta)
             ]

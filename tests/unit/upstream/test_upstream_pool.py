@@ -49,7 +49,7 @@ async def test_weights_share_among_the_idle():
 
 async def test_the_least_busy_for_its_weight_is_asked():
     scene = Scene(heavy={"weight": 2}, light={"weight": 1})
-    running = [scene.pool.chat(HELLO, stream=True) for _ in range(6)]
+    running = [scene.pool.stream(HELLO) for _ in range(6)]
     try:
         said = [delta for batches in running for delta in await anext(batches)]
         assert Counter(delta.text for delta in said) == {"heavy": 4, "light": 2}
@@ -64,8 +64,8 @@ async def test_the_least_busy_for_its_weight_is_asked():
 async def test_who_is_full_is_passed_over_and_all_full_is_said_at_once():
     scene = Scene(only={"max_calls": 1}, spare={"max_calls": 1, "priority": 1})
     async with (
-        aclosing(scene.pool.chat(HELLO, stream=True)) as one,
-        aclosing(scene.pool.chat(HELLO, stream=True)) as other,
+        aclosing(scene.pool.stream(HELLO)) as one,
+        aclosing(scene.pool.stream(HELLO)) as other,
     ):
         assert [await anext(one), await anext(other)] == [[TextDelta("only")], [TextDelta("spare")]]
         assert await scene.outcome() == "Overloaded"
@@ -85,7 +85,7 @@ async def test_a_failure_before_the_first_delta_is_another_ones_chance(error: er
 async def test_a_failure_after_the_first_delta_is_final(error: errors.ZaffreError):
     scene = Scene(bad={}, good={"priority": 1})
     scene["bad"].will([TextDelta("half"), error])
-    async with aclosing(scene.pool.chat(HELLO, stream=True)) as deltas:
+    async with aclosing(scene.pool.stream(HELLO)) as deltas:
         assert await anext(deltas) == [TextDelta("half")]
         with pytest.raises(errors.ZaffreError):
             await anext(deltas)
@@ -167,7 +167,7 @@ async def test_one_call_tries_and_the_others_go_elsewhere():
     assert scene.states()[0] == "ejected"
     scene["one"].works()
     scene.clock.now += 5
-    trying = scene.pool.chat(HELLO, stream=True)
+    trying = scene.pool.stream(HELLO)
     async with aclosing(trying):
         # It has been chosen only when its first delta is asked for: so ask for it, and hold it.
         assert await anext(trying) == [TextDelta("one")]
@@ -239,7 +239,7 @@ async def test_a_caller_who_leaves_proves_nothing():
     scene["one"].will(broken(), broken(), [TextDelta("a"), TextDelta("b")])
     for _ in range(2):
         await scene.outcome()
-    async with aclosing(scene.pool.chat(HELLO, stream=True)) as deltas:
+    async with aclosing(scene.pool.stream(HELLO)) as deltas:
         await anext(deltas)
     (status,) = scene.pool.statuses()
     assert (status.calls, status.consecutive_failures, status.state) == (0, 2, "ready")

@@ -6,7 +6,6 @@ import time
 from msgspec import UNSET
 
 from zaffre.asgi.exchange import EVENT_STREAM, JSON, Send, send_stream, send_whole
-from zaffre.core.answers import gather_batches
 from zaffre.core.calls import Operation
 from zaffre.core.context import Context
 from zaffre.core.deltas import Embeddings
@@ -128,14 +127,14 @@ class AzureInference:
         call = read_chat(parsed, extra)
         head = _head(route)
         headers = _headers(request, route)
-        async with self._gateway.generating(context, route, call) as generation:
-            if context.stream:
-                apart = version >= "2025-04-01"
-                frames = chat_frames(generation.batches, head, thoughts_apart=apart)
+        if context.stream:
+            apart = version >= "2025-04-01"
+            async with self._gateway.streaming(context, route, call) as stream:
+                frames = chat_frames(stream.batches, head, thoughts_apart=apart)
                 await send_stream(send, [EVENT_STREAM, *headers], frames, sse.END)
-                return
-            answer = await gather_batches(generation.batches)
-        response = answers.write_chat_answer(answer)
+            return
+        answered = await self._gateway.answer(context, route, call)
+        response = answers.write_chat_answer(answered.answer)
         if version < "2025-04-01":
             _put_thoughts_inside(response)
         response.id, response.created, response.model = head.id, head.created, head.model
@@ -153,12 +152,13 @@ class AzureInference:
         call = read_completion(parsed, extra)
         head = _head(route)
         headers = _headers(request, route)
-        async with self._gateway.generating(context, route, call) as generation:
-            if context.stream:
-                frames = text_frames(generation.batches, head)
+        if context.stream:
+            async with self._gateway.streaming(context, route, call) as stream:
+                frames = text_frames(stream.batches, head)
                 await send_stream(send, [EVENT_STREAM, *headers], frames, sse.END)
-                return
-            response = answers.write_text_answer(await gather_batches(generation.batches))
+            return
+        answered = await self._gateway.answer(context, route, call)
+        response = answers.write_text_answer(answered.answer)
         response.id, response.created, response.model = head.id, head.created, head.model
         await send_whole(send, 200, [JSON, *headers], codec.encode(response))
 

@@ -10,7 +10,6 @@ from typing import TypeVar
 from msgspec import structs
 
 from zaffre.asgi.exchange import EVENT_STREAM, JSON, Send, send_stream, send_whole
-from zaffre.core.answers import gather_batches
 from zaffre.core.calls import Operation
 from zaffre.core.context import Context
 from zaffre.core.errors import InvalidParameter, InvalidRequest, UnsupportedParameter
@@ -20,7 +19,7 @@ from zaffre.server.dialects.filter_results import annotate
 from zaffre.server.dialects.model_entries import model_entry
 from zaffre.server.dialects.openai_stream import StreamHead, chat_frames, new_id, text_frames
 from zaffre.server.request import Request
-from zaffre.service.gateway import Gateway, Generation
+from zaffre.service.gateway import Gateway, Stream
 from zaffre.translation import answers
 from zaffre.translation.chat_requests import read_chat
 from zaffre.translation.other_requests import read_completion, read_embedding
@@ -70,14 +69,15 @@ class OpenAI:
         call = read_chat(parsed, {})
         head = _head("chatcmpl-", route, parsed.stream_options)
         headers = self.headers(request, route)
-        async with self._gateway.generating(context, route, call) as generation:
-            if context.stream:
-                frames = chat_frames(generation.batches, self._shown(head, generation))
+        if context.stream:
+            async with self._gateway.streaming(context, route, call) as stream:
+                frames = chat_frames(stream.batches, self._shown(head, stream))
                 await send_stream(send, [EVENT_STREAM, *headers], frames, sse.END)
-                return
-            response = answers.write_chat_answer(await gather_batches(generation.batches))
-            if self._azure:
-                annotate(response, generation.report)
+            return
+        answered = await self._gateway.answer(context, route, call)
+        response = answers.write_chat_answer(answered.answer)
+        if self._azure:
+            annotate(response, answered.report)
         response.id, response.created, response.model = head.id, head.created, head.model
         response.object = "chat.completion"
         await send_whole(send, 200, [JSON, *headers], codec.encode(response))
@@ -93,14 +93,15 @@ class OpenAI:
         call = read_completion(parsed, {})
         head = _head("cmpl-", route, parsed.stream_options)
         headers = self.headers(request, route)
-        async with self._gateway.generating(context, route, call) as generation:
-            if context.stream:
-                frames = text_frames(generation.batches, self._shown(head, generation))
+        if context.stream:
+            async with self._gateway.streaming(context, route, call) as stream:
+                frames = text_frames(stream.batches, self._shown(head, stream))
                 await send_stream(send, [EVENT_STREAM, *headers], frames, sse.END)
-                return
-            response = answers.write_text_answer(await gather_batches(generation.batches))
-            if self._azure:
-                annotate(response, generation.report)
+            return
+        answered = await self._gateway.answer(context, route, call)
+        response = answers.write_text_answer(answered.answer)
+        if self._azure:
+            annotate(response, answered.report)
         response.id, response.created, response.model = head.id, head.created, head.model
         await send_whole(send, 200, [JSON, *headers], codec.encode(response))
 
@@ -155,9 +156,9 @@ class OpenAI:
         )
         return self._gateway.choose(context, selector, operation)
 
-    def _shown(self, head: StreamHead, generation: Generation) -> StreamHead:
+    def _shown(self, head: StreamHead, stream: Stream) -> StreamHead:
         """`head` with what this dialect shows of content safety."""
-        return structs.replace(head, report=generation.report) if self._azure else head
+        return structs.replace(head, report=stream.report) if self._azure else head
 
     def headers(self, request: Request, route: Route) -> list[tuple[bytes, bytes]]:
         """The headers of an answer."""

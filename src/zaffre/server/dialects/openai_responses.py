@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import UNSET
 
 from zaffre.asgi.exchange import EVENT_STREAM, JSON, Send, send_stream, send_whole
-from zaffre.core.answers import Answer, gather_batches
+from zaffre.core.answers import Answer
 from zaffre.core.calls import ToolCall
 from zaffre.core.deltas import (
     Batches,
@@ -56,12 +56,12 @@ class Responses:
         call = read_responses(parsed)
         response = _begun(parsed, route)
         headers = self._openai.headers(request, route)
-        async with self._gateway.generating(context, route, call) as generation:
-            if context.stream:
-                frames = _frames(generation.batches, response)
+        if context.stream:
+            async with self._gateway.streaming(context, route, call) as stream:
+                frames = _frames(stream.batches, response)
                 await send_stream(send, [EVENT_STREAM, *headers], frames)
-                return
-            _complete(response, await gather_batches(generation.batches))
+            return
+        _complete(response, (await self._gateway.answer(context, route, call)).answer)
         await send_whole(send, 200, [JSON, *headers], codec.encode(response))
 
 

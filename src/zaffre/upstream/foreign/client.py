@@ -1,13 +1,14 @@
 """The client of one foreign server: calls out in its dialect, regular deltas and vectors back."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import aclosing, contextmanager
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from functools import partial
+from typing import Protocol, TypeVar
 
 import aiohttp
 from msgspec import Struct, structs
 
-from zaffre.core.calls import ChatCall, CompletionCall, EmbedCall, ImageEmbedCall, Operation
+from zaffre.core.calls import ChatCall, EmbedCall, GenerationCall, ImageEmbedCall, Operation
 from zaffre.core.deltas import Batches, Delta, Embeddings, Usage
 from zaffre.core.engine import Health
 from zaffre.core.errors import (
@@ -45,6 +46,7 @@ from zaffre.wire.chat import ChatRequest, StreamOptions
 from zaffre.wire.completions import CompletionRequest
 from zaffre.wire.embeddings import EmbeddingRequest, ImageEmbeddingRequest
 
+T = TypeVar("T")
 STALE_TRIES = 2
 """llama.cpp closes connections when it likes. Requests may be repeated: they change nothing."""
 MAX_PROBE_BYTES = 8 * 1024 * 1024
@@ -74,6 +76,9 @@ class _Habits(Struct, frozen=True):
         if self.base64 and "encoding_format" in text:
             return structs.replace(self, base64=False, learned=more)
         return self
+
+
+_Request = ChatRequest | CompletionRequest | EmbeddingRequest | ImageEmbeddingRequest
 
 
 class _Reader(Protocol):
@@ -127,20 +132,28 @@ class ForeignClient:
         """Close all connections."""
         await self._transport.aclose()
 
-    def chat(self, call: ChatCall, *, stream: bool) -> Batches:
+    def stream(self, call: GenerationCall) -> Batches:
         """See `zaffre.core.client.ModelClient`."""
-        request = write_chat(call, self._model, stream=stream)
-        return self._generate("chat", request, ChatReader(call, self._credential))
+        if isinstance(call, ChatCall):
+            chat = write_chat(call, self._model, stream=True)
+            return self._generate("chat", chat, ChatReader(call, self._credential))
+        text = write_completion(call, self._model, stream=True)
+        return self._generate("complete", text, TextReader(call, self._credential))
 
-    def complete(self, call: CompletionCall, *, stream: bool) -> Batches:
+    async def answer(self, call: GenerationCall) -> list[Delta]:
         """See `zaffre.core.client.ModelClient`."""
-        request = write_completion(call, self._model, stream=stream)
-        return self._generate("complete", request, TextReader(call, self._credential))
+        if isinstance(call, ChatCall):
+            chat = write_chat(call, self._model, stream=False)
+            chat_reader = ChatReader(call, self._credential)
+            return await self._fetch("chat", chat, chat_reader.read_whole, MAX_ANSWER_BYTES)
+        text = write_completion(call, self._model, stream=False)
+        reader = TextReader(call, self._credential)
+        return await self._fetch("complete", text, reader.read_whole, MAX_ANSWER_BYTES)
 
     async def embed(self, call: EmbedCall) -> Embeddings:
         """See `zaffre.core.client.ModelClient`."""
-        request = write_embedding(call, self._model)
-        return read_vectors(await self._vectors("embed", request), call, self._credential)
+        read = partial(read_vectors, call=call, credential=self._credential)
+        return await self._fetch("embed", write_embedding(call, self._model), read)
 
     async def embed_images(self, call: ImageEmbedCall) -> Embeddings:
         """See `zaffre.core.client.ModelClient`."""
@@ -148,7 +161,8 @@ class ForeignClient:
         for item, image in zip(request.input, call.inputs, strict=True):
             kind = media_type(image.image)
             item.image = f"data:{kind};base64,{item.image.partition(',')[2]}"
-        return read_vectors(await self._vectors("embed_images", request), call, self._credential)
+        read = partial(read_vectors, call=call, credential=self._credential)
+        return await self._fetch("embed_images", request, read)
 
     async def health(self) -> Health:
         """How many calls are under way from here; what else the server does, it does not say."""
@@ -163,8 +177,7 @@ class ForeignClient:
                 return await self._probe_list()
             case "azure-inference":
                 url = self._address.beside("/info", {"model": self._model})
-                async with self._transport.answer("GET", url) as response:
-                    content = await self._transport.read(response, MAX_PROBE_BYTES)
+                content = await self._transport.fetch("GET", url, max_bytes=MAX_PROBE_BYTES)
                 found = read_info(decode(content, ForeignInfo))
                 try:
                     listed = await self._probe_list()
@@ -173,8 +186,8 @@ class ForeignClient:
                 return found if listed.record is None else listed
 
     async def _probe_list(self) -> Probed:
-        async with self._transport.answer("GET", self._address.beside("/models")) as response:
-            content = await self._transport.read(response, MAX_PROBE_BYTES)
+        url = self._address.beside("/models")
+        content = await self._transport.fetch("GET", url, max_bytes=MAX_PROBE_BYTES)
         return read_models(decode(content, ForeignModels), self._model)
 
     async def _generate(
@@ -204,8 +217,7 @@ class ForeignClient:
         url, body = self._address.of(operation), codec.encode(request)
         headers = request_headers(self.upstream.dialect, request)
         async with self._transport.answer("POST", url, body, headers) as response:
-            # Some answer a request for a stream in one piece.
-            if not request.stream or response.content_type == JSON:
+            if response.content_type == JSON:  # some answer a request for a stream in one piece
                 yield reader.read_whole(await self._transport.read(response, MAX_ANSWER_BYTES))
                 return
             async with (
@@ -215,22 +227,24 @@ class ForeignClient:
                 async for batch in batches:
                     yield batch
 
-    async def _vectors(
-        self, operation: Operation, request: EmbeddingRequest | ImageEmbeddingRequest
-    ) -> bytes:
-        url = self._address.of(operation)
-        if self.upstream.dialect == "azure-openai":
-            request.model = None
+    async def _fetch(
+        self,
+        operation: Operation,
+        request: _Request,
+        read: Callable[[bytes], T],
+        max_bytes: int = MAX_VECTORS_BYTES,
+    ) -> T:
+        """What `read` makes of the whole answer to `request`."""
         with self._counted():
             habits = self._habits
             while True:
-                request.encoding_format = "base64" if habits.base64 else "float"
-                body = codec.encode(request)
+                self._fit(request, habits)
+                url, body = self._address.of(operation), codec.encode(request)
+                headers = request_headers(self.upstream.dialect, request)
                 try:
-                    async with self._transport.answer(
-                        "POST", url, body, {"Accept": JSON}
-                    ) as response:
-                        content = await self._transport.read(response, MAX_VECTORS_BYTES)
+                    result = read(
+                        await self._transport.fetch("POST", url, body, headers, max_bytes=max_bytes)
+                    )
                 except (InvalidRequest, UnsupportedParameter) as refusal:
                     better = habits.after(refusal)
                     if better == habits:
@@ -238,12 +252,15 @@ class ForeignClient:
                     habits = better
                 else:
                     self._keep(habits)
-                    return content
+                    return result
 
-    def _fit(self, request: ChatRequest | CompletionRequest, habits: _Habits) -> None:
+    def _fit(self, request: _Request, habits: _Habits) -> None:
         """Put `request` into the form that this server takes."""
         if self.upstream.dialect == "azure-openai":
             request.model = None  # the path names it
+        if isinstance(request, EmbeddingRequest | ImageEmbeddingRequest):
+            request.encoding_format = "base64" if habits.base64 else "float"
+            return
         asks = request.stream and habits.usage_in_streams
         request.stream_options = StreamOptions(include_usage=True) if asks else None
         if isinstance(request, ChatRequest) and habits.new_max_tokens:
@@ -255,15 +272,23 @@ class ForeignClient:
         if habits.learned > self._habits.learned:
             self._habits = habits
 
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
+    def _counted(self) -> "_Counted":
         if self.calls >= self.upstream.max_calls:
             raise Overloaded("Too many requests for this model. Please retry after 1 second.")
-        self.calls += 1
-        try:
-            yield
-        finally:
-            self.calls -= 1
+        return _Counted(self)
 
     def _refuse(self, status: int, headers: Mapping[str, str], content: bytes) -> ZaffreError:
         return read_foreign_error(status, headers, content, self._credential)
+
+
+class _Counted:
+    """A call under way; a class because a generator would cost four times as much."""
+
+    def __init__(self, client: ForeignClient) -> None:
+        self._client = client
+
+    def __enter__(self) -> None:
+        self._client.calls += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._client.calls -= 1

@@ -10,6 +10,7 @@ from zaffre.upstream.foreign.credential import Credential
 from zaffre.upstream.transport import JSON
 from zaffre.wire.chat import ChatRequest
 from zaffre.wire.completions import CompletionRequest
+from zaffre.wire.embeddings import EmbeddingRequest, ImageEmbeddingRequest
 
 PATHS: dict[Operation, str] = {
     "chat": "/chat/completions",
@@ -110,9 +111,12 @@ def base_headers(dialect: UpstreamDialect, credential: Credential | None) -> dic
 
 
 def request_headers(
-    dialect: UpstreamDialect, request: ChatRequest | CompletionRequest
+    dialect: UpstreamDialect,
+    request: ChatRequest | CompletionRequest | EmbeddingRequest | ImageEmbeddingRequest,
 ) -> dict[str, str]:
     """The headers that depend on what is asked."""
+    if isinstance(request, EmbeddingRequest | ImageEmbeddingRequest):
+        return {"Accept": JSON}
     headers = {"Accept": "text/event-stream, application/json" if request.stream else JSON}
     if dialect == "azure-inference" and _extras(request):
         headers["extra-parameters"] = "pass-through"
