@@ -32,14 +32,19 @@ class Screen:
         self._policy = policy
         self._jury = Jury(filters, room, timeout_s=policy.timeout_s)
 
-    async def check_prompt(self, call: GenerationCall, report: ScreenReport) -> None:
-        """Judge everything in `call` that the model would see.
+    async def check_prompt(
+        self, call: GenerationCall, report: ScreenReport, owner: str = ""
+    ) -> None:
+        """Judge everything in `call` that the model would see; `owner` is who calls.
 
         Raises `ContentFiltered`, and where a filter fails and the policy fails closed
         `ModelUnavailable`, or `UnsupportedParameter` for content that no filter can judge.
         """
-        prompts = prompts_of(call)
-        found = await asyncio.gather(*(self._judge_prompt(prompt) for prompt in prompts))
+        prompts = prompts_of(call, owner)
+        if len(prompts) == 1:  # nearly always, and a task is not free
+            found = [await self._judge_prompt(prompts[0])]
+        else:
+            found = await asyncio.gather(*(self._judge_prompt(prompt) for prompt in prompts))
         for position, (prompt, judgement) in enumerate(zip(prompts, found, strict=True)):
             screened = self._screened(judgement, self._policy.prompts)
             report.prompts[position] = screened
@@ -144,10 +149,8 @@ class Screen:
         return not found.filtered
 
     async def _judge_prompt(self, prompt: Prompt) -> Judgement:
-        texts, images = await asyncio.gather(
-            self._jury.judge(prompt.passages), self._jury.judge_images(prompt.images)
-        )
-        return texts.joined(images).joined(Judgement(failed=prompt.unreadable))
+        found = await self._jury.judge_both(prompt.passages, prompt.images)
+        return found.joined(Judgement(failed=True)) if prompt.unreadable else found
 
     def _screened(self, judgement: Judgement, thresholds: Thresholds) -> Screened:
         verdict, policy = judgement.verdict, self._policy

@@ -207,7 +207,7 @@ class Gateway:
         """`call` as the model gets it, once nothing speaks against that; its copy is on its way."""
         call = await self._prepared(route, call)
         if screen is not None:
-            await screen.check_prompt(call, report)
+            await screen.check_prompt(call, report, context.principal.id)
         self._mirror(context, route, call)
         return call
 
