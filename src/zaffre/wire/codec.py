@@ -1,7 +1,9 @@
 """The one place where JSON becomes values and values become JSON."""
 
 import re
-from typing import Any, TypeVar
+from collections.abc import Hashable
+from functools import cache
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -57,6 +59,25 @@ def decode(content: bytes | msgspec.Raw, kind: type[T]) -> T:
         raise MalformedError("The body is not valid UTF-8.") from None
     except RecursionError:
         raise MalformedError("The body is nested too deeply.") from None
+
+
+def decode_closed(content: bytes, kind: type[T]) -> T | None:
+    """A `kind` from JSON that has no other keys than its fields at the root; else None.
+
+    What is wrong then, `decode` and `decode_root` say.
+    """
+    try:
+        found: T = msgspec.json.decode(content, type=_closed(cast("Hashable", kind)))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return found
+
+
+@cache
+def _closed(kind: Hashable) -> Any:  # noqa: ANN401 - a class made here
+    """`kind`, whose decoding fails on keys that it has no field for."""
+    base = cast("type[msgspec.Struct]", kind)
+    return msgspec.defstruct(base.__name__, (), bases=(base,), forbid_unknown_fields=True)
 
 
 def decode_root(content: bytes) -> dict[str, msgspec.Raw]:

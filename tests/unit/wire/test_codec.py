@@ -110,3 +110,25 @@ def test_what_is_nested_too_deeply_is_malformed_both_ways():
         codec.decode(b"[" * 100_000, object)
     while deep:
         (deep,) = deep
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"x": 1, "other": 1}',
+        b'{"x": "1"}',
+        b"{}",
+        b"[]",
+        b"{",
+        b'"\xff"',
+        b"[" * 100_000,
+    ],
+)
+def test_what_has_other_keys_or_is_no_such_struct_is_left_to_a_closer_look(body: bytes):
+    assert codec.decode_closed(body, Point) is None
+
+
+def test_what_has_a_structs_own_keys_alone_is_that_struct():
+    found = codec.decode_closed(b'{"x": 1}', Point)
+    assert isinstance(found, Point)
+    assert found.x == 1

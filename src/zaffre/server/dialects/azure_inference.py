@@ -2,6 +2,7 @@
 
 import re
 import time
+from functools import cache
 
 from msgspec import UNSET
 
@@ -246,6 +247,9 @@ def _read(
     request: Request, body: bytes, kind: type[Read], known: frozenset[str]
 ) -> tuple[Read, dict[str, object]]:
     """The body's struct, and the passed-through keys that the struct has no field for."""
+    plain = codec.decode_closed(body, kind)
+    if plain is not None and all(getattr(plain, name) is None for name in _extras(kind, known)):
+        return plain, {}  # nearly always, and with one look at the body
     root = codec.decode_root(body)
     extras = unknown_keys(root, known)
     if not extras:
@@ -264,6 +268,12 @@ def _read(
                 other,
                 "The extra-parameters header must be 'error', 'drop' or 'pass-through'.",
             )
+
+
+@cache
+def _extras(kind: type[Read], known: frozenset[str]) -> tuple[str, ...]:
+    """The fields of `kind` that are extra parameters here."""
+    return tuple(name for name in kind.__struct_fields__ if name not in known)
 
 
 def _encoding(name: str | None) -> str:
