@@ -1,10 +1,11 @@
-"""Shared by all tests: a running server with the starter models, and one with the test double."""
+"""Shared by all tests: two running servers, and how several processes share out the tests."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from servers import RunningServer, running_server
 from zaffre.registry.store import default_home
@@ -12,11 +13,28 @@ from zaffre.registry.store import default_home
 # So that a failing check in there shows its values, as one in a test does.
 pytest.register_assert_rewrite("azure_checks")
 
+ONE_PROCESS = ("tests/clients", "tests/contract", "tests/stores")
+"""Folders whose files share servers that are dear to start, so one process runs all of each."""
 ECHO_CONFIGURATION = """\
 deployments:
   - name: echo
     model: echo
 """
+
+
+class Sharing(LoadFileScheduling):
+    """Hands out files whole, and those of some folders together."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        """What the test `nodeid` is handed out with."""
+        file = super()._split_scope(nodeid)
+        return next((folder for folder in ONE_PROCESS if file.startswith(f"{folder}/")), file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Sharing:
+    """Whatever --dist says: tests of one file may share what they start."""
+    return Sharing(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """Azure's credential classes, offline: `zaffre dev-issuer` over https gives them tokens."""
 
+import gc
 import json
 import os
 import re
@@ -63,6 +64,7 @@ def greeting(certificates: Path) -> Iterator[str]:
             break
     watchdog.cancel()
     yield "".join(lines)
+    _hang_up()
     process.terminate()
     assert process.wait(START_LIMIT_S) == 0
     process.stdout.close()
@@ -90,6 +92,13 @@ def endpoint(
         found = re.search(r"https://127\.0\.0\.1:(\d+)", greeting)
         assert found, greeting
         yield f"https://localhost:{found[1]}"
+        _hang_up()
+
+
+def _hang_up() -> None:
+    """Close what Azure's clients leave open after a refusal: they let go of the connection with the
+    answer, and https waits for the other side's goodbye."""
+    gc.collect()
 
 
 def _credential(authority: str, certificates: Path, secret: str = SECRET) -> ClientSecretCredential:

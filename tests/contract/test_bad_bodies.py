@@ -129,7 +129,7 @@ def test_the_good_bodies_are_good(many: Door):
         b"--x\r\ncontent-disposition: form-data; name=a\r\n\r\n1\r\n--x--",
         b"messages=hi&model=Echo",
         b"<xml/>",
-        gzip.compress(b"{}"),
+        gzip.compress(b"{}", mtime=0),
     ],
     ids=lambda body: f"{body[:24]!r}-{len(body)}",
 )

@@ -1,7 +1,6 @@
 """Errors: bodies, headers and ids (section 8; checklist rows 24, 25, 41 to 43)."""
 
 import re
-import uuid
 from collections.abc import Callable
 
 import pytest
@@ -113,7 +112,7 @@ def test_the_id_of_an_answer_is_not_the_callers(many: Door):
     assert answer.header("x-request-id") != "mine"
 
 
-@pytest.mark.parametrize("client_id", [str(uuid.uuid4()), "a", "A" * 256, "!~{}"])
+@pytest.mark.parametrize("client_id", ["5f3c1e0a-8f4d-4c55-9d1b", "a", "A" * 256, "!~{}"])
 def test_the_clients_id_comes_back(many: Door, client_id: str):
     headers = {"x-ms-client-request-id": client_id}
     asked = {**headers, "x-ms-return-client-request-id": "true", "traceparent": "00-0-0-00"}

@@ -14,6 +14,7 @@ import pytest
 
 from servers import ZAFFRE, RunningServer, running_server
 from zaffre.cli.main import main
+from zaffre.registry.catalogue import starters
 
 LIMIT_S = 60
 ROOT = "deployments:\n  - {name: root, model: echo}\n"
@@ -30,6 +31,7 @@ model: echo
 instance_type: Standard_DS2_v2
 instance_count: 1
 """
+CARD = {"name": "model", "format": "echo", "operations": ["chat"], "provider": "zaffre"}
 BROKEN = "zaffre.options.no_such_option=1"
 """The echo engine refuses all options: a worker that gets one does not come up."""
 
@@ -286,8 +288,7 @@ def test_paths_start_at_their_files_folder(shell: Shell, files: Path):
     server finds the model."""
     model = files / "elsewhere" / "model"
     model.mkdir(parents=True)
-    card = {"name": "model", "format": "echo", "operations": ["chat"], "provider": "zaffre"}
-    (model / "card.json").write_text(json.dumps(card))
+    (model / "card.json").write_text(json.dumps(CARD))
     declared = BLUE.replace("blue", "near").replace("model: echo", "model: path:model")
     (files / "elsewhere" / "near.yml").write_text(declared)
 
@@ -376,12 +377,14 @@ def test_a_command_that_makes_no_sense_is_a_usage_error(bare: Shell, words: tupl
     assert "Usage: zaffre" in done.stderr
 
 
-def test_changes_outlive_a_restart_without_files(zaffre_home: Path, files: Path, tmp_path: Path):
+def test_changes_outlive_a_restart_without_files(files: Path, tmp_path: Path):
     """Given a server whose endpoint was made by commands, when it is started again without a file,
     then what its file said is gone, and the endpoint is there as it was and answers."""
     home, log = tmp_path / "home", tmp_path / "log"
-    home.mkdir()
-    (home / "models").symlink_to((zaffre_home / "models").resolve())
+    for starter in starters():  # served where nothing else is declared; here they weigh nothing
+        model = home / "models" / starter.name
+        model.mkdir(parents=True)
+        (model / "card.json").write_text(json.dumps(CARD | {"name": starter.name}))
     with running_server(home, log, "-f", str(files / "zaffre.yaml")) as server:
         shell = Shell(server, files)
         shell.ok("apply", "-f", "endpoint.yml", "blue.yml")

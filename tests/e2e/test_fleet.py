@@ -83,13 +83,21 @@ def shop_with(folder: Path, settings: str = "") -> Iterator[Shop]:
         yield Shop(server)
 
 
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    with shop_with(tmp_path) as shop:
-        shop.apply(ENDPOINT, deployment("blue"), deployment("green"))
-        shop.traffic(blue=100)
-        shop.settle("blue", "green")
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """A server for the tests that leave it running."""
+    with shop_with(tmp_path_factory.mktemp("shop")) as shop:
         yield shop
+
+
+@pytest.fixture
+def shop(lasting: Shop) -> Shop:
+    """The same, with one endpoint as new."""
+    lasting.server.ask("DELETE", "/admin/endpoints/shop")
+    lasting.apply(ENDPOINT, deployment("blue"), deployment("green"))
+    lasting.traffic(blue=100)
+    lasting.settle("blue", "green")
+    return lasting
 
 
 @contextlib.asynccontextmanager

@@ -1,7 +1,12 @@
-"""The rollout guide: every command on the page runs as printed, and prints what the page says."""
+"""The rollout guide: every command on the page runs as printed, and prints what the page says.
 
+The model of the page's name is a tiny one here: the page is about what goes on around it.
+"""
+
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +18,14 @@ import pytest
 from servers import ZAFFRE, RunningServer, running_server
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "rollout.md"
+TINY_MODEL = Path(__file__).parents[1] / "engines" / "phi3_ir"
+NAME = "smollm2-135m-instruct"
+CARD = {
+    "name": NAME,
+    "format": "openvino-ir",
+    "operations": ["chat", "complete"],
+    "provider": "zaffre",
+}
 LIMIT_S = 240
 END_OF_STEP = "--- end of step ---"
 BLOCK = re.compile(
@@ -59,12 +72,11 @@ def as_pattern(printed: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def rollout_server(
-    zaffre_home: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RunningServer]:
+def rollout_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     folder = tmp_path_factory.mktemp("rollout")
-    (folder / "home").mkdir()
-    (folder / "home" / "models").symlink_to((zaffre_home / "models").resolve())
+    model = folder / "home" / "models" / NAME
+    shutil.copytree(TINY_MODEL, model)
+    (model / "card.json").write_text(json.dumps(CARD))
     (folder / "zaffre.yaml").write_text("deployments:\n  - {name: other, model: echo}\n")
     options = ("-f", str(folder / "zaffre.yaml"))
     with running_server(folder / "home", folder / "log", *options) as running:

@@ -1,4 +1,7 @@
-"""The first minute: start the server, type what it prints, and it works as printed."""
+"""The first minute: start the server, type what it prints, and it works as printed.
+
+The first start is of all starter models, as a user's is; later ones are of what they need.
+"""
 
 import json
 import os
@@ -9,11 +12,14 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from servers import started
 
 ANSWER_LIMIT_S = 60
+LIGHT = "deployments: [{name: echo, model: echo}]\n"
+ONE_MODEL = "deployments: [{name: chat, model: smollm2-135m-instruct}]\n"
 
 
 @pytest.fixture(scope="module")
@@ -73,29 +79,35 @@ def test_the_printed_python_works(first_greeting: str):
     assert _answer_to_python(first_greeting)
 
 
-def test_a_key_is_printed_once(home: Path, first_greeting: str):
+def _declared(folder: Path, configuration: str) -> tuple[str, str]:
+    """The options that make a server read `configuration`."""
+    file = folder / "zaffre.yaml"
+    file.write_text(configuration)
+    return "-f", str(file)
+
+
+def test_a_key_is_printed_once(home: Path, first_greeting: str, tmp_path: Path):
     """Given a second start, when its lines are typed with the first's key, then they work."""
     key = _printed_block(first_greeting, "Your key, shown only this once:").strip()
-    with started(home, home / "log") as (_, greeting):
+    with started(home, home / "log", *_declared(tmp_path, LIGHT)) as (_, greeting):
         assert key not in greeting
         assert _answer_to_curl(greeting, key)
         assert _answer_to_python(greeting, key)
 
 
-def test_a_key_of_the_users_own_is_not_printed(home: Path):
+def test_a_key_of_the_users_own_is_not_printed(home: Path, tmp_path: Path):
     """Given --key, when the server starts, then its lines work with that key but hide it."""
     key = "a-key-of-the-users-own"
-    with started(home, home / "log", "--key", key) as (_, greeting):
+    options = _declared(tmp_path, LIGHT)
+    with started(home, home / "log", "--key", key, *options) as (_, greeting):
         assert key not in greeting
         assert _answer_to_curl(greeting, key)
 
 
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs the process table of Linux")
-def test_stopping_the_server_ends_its_workers(home: Path):
+def test_stopping_the_server_ends_its_processes(home: Path, tmp_path: Path):
     """Given a running server, when it is told to stop, then all its processes end, and cleanly."""
-    with started(home, home / "log") as (process, _):
-        listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
-        workers = [Path(f"/proc/{pid}") for pid in listed.split()]
-        assert workers
+    with started(home, home / "log", *_declared(tmp_path, ONE_MODEL)) as (process, _):
+        below = psutil.Process(process.pid).children(recursive=True)
+        assert below
     assert process.returncode == 0
-    assert not [worker for worker in workers if worker.exists()]
+    assert not [child for child in below if child.is_running()]

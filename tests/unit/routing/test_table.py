@@ -45,7 +45,7 @@ TABLE = Table([CHAT, OTHER, VECTORS, IMAGES], defaults={"chat": "OTHER"})
         (Selector("", "", "talker"), "chat", CHAT),
         (Selector(model="images"), "embed", IMAGES),
     ],
-    ids=str,
+    ids=lambda value: value.full_name if isinstance(value, Deployment) else str(value),
 )
 def test_the_first_name_that_is_there_counts(
     selector: Selector, operation: Operation, expected: Deployment
