@@ -1,16 +1,14 @@
 """The client of workers: calls out as our internal OpenAI JSON, deltas and vectors back."""
 
-from collections.abc import Callable, Mapping
-from contextlib import aclosing
-from functools import partial
-from typing import Protocol, TypeVar
+from collections.abc import Mapping
+from typing import Generic, Protocol, TypeVar
 
 import aiohttp
 
 from zaffre.core.calls import ChatCall, EmbedCall, GenerationCall, ImageEmbedCall
 from zaffre.core.deltas import Batches, Delta, Embeddings, Usage
 from zaffre.core.engine import Health
-from zaffre.core.errors import ZaffreError
+from zaffre.core.errors import EngineFailed, ZaffreError
 from zaffre.translation import answers
 from zaffre.translation.chat_requests import write_chat
 from zaffre.translation.errors import read_internal_error
@@ -24,7 +22,6 @@ from zaffre.upstream.transport import (
     MAX_VECTORS_BYTES,
     Transport,
     decode,
-    read_events,
 )
 from zaffre.wire import codec
 from zaffre.wire.chat import ChatChunk, ChatResponse
@@ -122,24 +119,25 @@ class UpstreamClient:
         url = self._base_url + path
         return decode(await self._transport.fetch("POST", url, body, max_bytes=max_bytes), kind)
 
-    async def _stream(
-        self, path: str, body: bytes, kind: type[T], reader: _ChunkReader[T]
-    ) -> Batches:
-        read = partial(_read_event, kind=kind, read=reader.read)
-        async with (
-            self._transport.answer("POST", self._base_url + path, body) as response,
-            aclosing(self._transport.events(response)) as events,
-            aclosing(read_events(events, read, reader.close)) as batches,
-        ):
-            async for batch in batches:
-                yield batch
+    def _stream(self, path: str, body: bytes, kind: type[T], reader: _ChunkReader[T]) -> Batches:
+        return self._transport.stream(self._base_url + path, body, None, _Events(kind, reader))
+
+
+class _Events(Generic[T]):
+    """Reads a worker's stream, whose events are of one kind. A `StreamReader`."""
+
+    def __init__(self, kind: type[T], reader: _ChunkReader[T]) -> None:
+        self._kind, self._reader = kind, reader
+        self.close = reader.close
+
+    def read(self, payload: bytes) -> list[Delta]:
+        if payload.startswith(b'{"error"'):
+            raise read_internal_error(500, payload)
+        return self._reader.read(decode(payload, self._kind))
+
+    def read_whole(self, content: bytes) -> list[Delta]:
+        raise EngineFailed("The model's worker answered a stream in one piece.")
 
 
 def _refuse(status: int, _headers: Mapping[str, str], content: bytes) -> ZaffreError:
     return read_internal_error(status, content)
-
-
-def _read_event(payload: bytes, kind: type[T], read: Callable[[T], list[Delta]]) -> list[Delta]:
-    if payload.startswith(b'{"error"'):
-        raise read_internal_error(500, payload)
-    return read(decode(payload, kind))

@@ -1,6 +1,6 @@
 """One upstream of a pool: its client, its load, and how it is judged."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Any, Protocol, Self, TypeVar
 
@@ -71,9 +71,9 @@ class Member:
         self.client = client
         self.watch = watch
         self.calls = 0
-        self._total_calls = 0
-        self._total_failures = 0
-        self._estimated = 0
+        self.total_calls = 0
+        self.total_failures = 0
+        self.estimated = 0
 
     @property
     def full(self) -> bool:
@@ -87,27 +87,22 @@ class Member:
 
     async def generate(self, start: Callable[[ModelClient], Batches]) -> Batches:
         """The deltas of a generation here."""
-        with _Visit(self) as visit:
+        with self.visited() as visit:
             async with aclosing(start(self.client)) as batches:
                 async for batch in batches:
-                    if visit.trying:
-                        visit.trying = False
-                        self.watch.answered(trying=True)
-                    if isinstance(usage := batch[-1], Usage):
-                        visit.whole = True
-                        self._estimated += usage.estimated
+                    visit.note(batch)
                     yield batch
 
     async def answer(self, call: GenerationCall) -> list[Delta]:
         """All deltas of a generation here."""
-        deltas = await self.fetch(lambda client: client.answer(call))
-        if deltas and isinstance(usage := deltas[-1], Usage):
-            self._estimated += usage.estimated
-        return deltas
+        with self.visited() as visit:
+            deltas = await self.client.answer(call)
+            visit.note(deltas)
+            return deltas
 
     async def fetch(self, start: Callable[[ModelClient], Coroutine[Any, Any, T]]) -> T:
         """The result of a call here that has one piece."""
-        with _Visit(self) as visit:
+        with self.visited() as visit:
             result = await start(self.client)
             visit.whole = True
             return result
@@ -123,25 +118,23 @@ class Member:
             state=self.watch.state,
             calls=self.calls,
             max_calls=self.upstream.max_calls,
-            total_calls=self._total_calls,
-            total_failures=self._total_failures,
+            total_calls=self.total_calls,
+            total_failures=self.total_failures,
             consecutive_failures=self.watch.failures,
             out_for_s=round(self.watch.out_for_s, 3),
-            estimated_answers=self._estimated,
+            estimated_answers=self.estimated,
             cause=self.watch.cause,
         )
 
-    def begin(self) -> bool:
-        """A call goes there; whether it is the one that tries."""
-        self.calls += 1
-        self._total_calls += 1
-        return self.watch.begin()
+    def visited(self) -> "Visit":
+        """A call goes there, until the context is left."""
+        return Visit(self)
 
-    def end(self, visit: "_Visit", error: object) -> None:
+    def ended(self, visit: "Visit", error: object) -> None:
         """A call has ended, with `error` or with None."""
         self.calls -= 1
         if isinstance(error, FAILURES):
-            self._total_failures += 1
+            self.total_failures += 1
             self.watch.failed(error, trying=visit.trying)
         elif visit.whole or isinstance(error, ZaffreError):  # it has read the call, and refused it
             self.watch.succeeded(trying=visit.trying)
@@ -149,17 +142,30 @@ class Member:
             self.watch.left(trying=visit.trying)
 
 
-class _Visit:
+class Visit:
     """One call at one member; a class because a generator would cost four times as much."""
 
     def __init__(self, member: Member) -> None:
         self._member = member
         self.trying = False
+        """Whether it is the one that tries."""
         self.whole = False
 
     def __enter__(self) -> Self:
-        self.trying = self._member.begin()
+        member = self._member
+        member.calls += 1
+        member.total_calls += 1
+        self.trying = member.watch.begin()
         return self
 
+    def note(self, batch: Sequence[Delta]) -> None:
+        """These deltas have come."""
+        if self.trying:
+            self.trying = False
+            self._member.watch.answered(trying=True)
+        if batch and isinstance(usage := batch[-1], Usage):
+            self.whole = True
+            self._member.estimated += usage.estimated
+
     def __exit__(self, _kind: object, error: object, _traceback: object) -> None:
-        self._member.end(self, error)
+        self._member.ended(self, error)

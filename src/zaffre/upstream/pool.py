@@ -200,10 +200,12 @@ class UpstreamPool:
             tried.append(member)
             began = False
             try:
-                async with aclosing(member.generate(start)) as batches:
-                    async for batch in batches:
-                        began = True
-                        yield batch
+                with member.visited() as visit:
+                    async with aclosing(start(member.client)) as batches:
+                        async for batch in batches:
+                            began = True
+                            visit.note(batch)
+                            yield batch
                 return
             except FAILURES as failure:
                 self._tell(member, failure)

@@ -3,10 +3,10 @@
 import asyncio
 import io
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import aclosing, suppress
 from types import SimpleNamespace
-from typing import Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 import aiohttp
 
@@ -45,6 +45,19 @@ Refuse = Callable[[int, Mapping[str, str], bytes], ZaffreError]
 TROUBLES = (aiohttp.ClientError, TimeoutError, OSError, sse.EventTooLargeError, RuntimeError)
 """What a connection may raise."""
 T = TypeVar("T")
+
+
+class StreamReader(Protocol):
+    """What the parts of one answer mean."""
+
+    def read(self, payload: bytes) -> list[Delta]:
+        """The deltas of one event."""
+
+    def read_whole(self, content: bytes) -> list[Delta]:
+        """The deltas of an answer in one piece, its usage last."""
+
+    def close(self) -> Usage:
+        """The usage, at the end. Raises `EngineFailed` when the answer is not whole."""
 
 
 def _payload(body: bytes) -> bytes | io.BytesIO | None:
@@ -104,18 +117,23 @@ class Transport:
         except TROUBLES as error:
             raise self._explain(error) from error
 
-    @asynccontextmanager
-    async def answer(
-        self, method: str, url: str, body: bytes = b"", headers: Mapping[str, str] | None = None
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The response to a request, once its status is 200; nothing of its body is read.
+    async def stream(
+        self, url: str, body: bytes, headers: Mapping[str, str] | None, reader: StreamReader
+    ) -> Batches:
+        """The deltas that `reader` makes of the event stream that answers a POST.
 
-        Whatever goes wrong, in here or while the body is read, is raised as `ZaffreError`.
+        What comes before a broken event, or before one that tells of an error, is handed out before
+        the error is raised. Whatever goes wrong is raised as `ZaffreError`.
         """
         try:
-            async with await self._open(method, url, body, headers) as response:
+            async with await self._open("POST", url, body, headers) as response:
                 await self._check(response)
-                yield response
+                if response.content_type == JSON:  # some answer in one piece all the same
+                    yield reader.read_whole(await self.read(response, MAX_ANSWER_BYTES))
+                    return
+                async with aclosing(self._events(response, reader)) as batches:
+                    async for batch in batches:
+                        yield batch
         except TROUBLES as error:
             raise self._explain(error) from error
 
@@ -149,30 +167,30 @@ class Transport:
                 pieces.append(piece)
         return b"".join(pieces)
 
-    async def events(self, response: aiohttp.ClientResponse) -> AsyncGenerator[list[bytes], None]:
-        """The payloads of an event stream, those that come together at once; last its end marker.
-
-        Comments do not count as a sign of life. Raises `EngineFailed` for a stream that was cut.
-        """
-        reader, size = sse.EventReader(), 0
+    async def _events(self, response: aiohttp.ClientResponse, reader: StreamReader) -> Batches:
+        """The deltas of an event stream. Comments do not count as a sign of life."""
+        events, size = sse.EventReader(), 0
         with _Patience(response, self._timeout_s) as patience:
             while piece := await response.content.readany():
                 size += len(piece)
                 if size > MAX_STREAM_BYTES:
                     raise EngineFailed(f"The answer is larger than {MAX_STREAM_BYTES} bytes.")
-                payloads = reader.feed(piece)
-                ended = sse.DONE in payloads
-                if ended:
-                    payloads = payloads[: payloads.index(sse.DONE) + 1]
-                if payloads:
+                payloads = events.feed(piece)
+                if not payloads:
+                    continue
+                batch, trouble = read_together(payloads, reader)
+                if batch:
                     patience.rest()
-                    yield payloads
-                    patience.renew()
-                if ended:
+                    yield batch
+                if trouble is not None:
+                    raise trouble
+                patience.renew()
+                if sse.DONE in payloads:
                     await _drain(response)
                     return
         if self._strict_end or not _framed(response):
             raise EngineFailed("The model's answer ended before it was complete.")
+        yield [reader.close()]
 
     def _rest(
         self, response: aiohttp.ClientResponse, too_large: EngineFailed, max_bytes: int
@@ -216,35 +234,20 @@ class Transport:
         return content[:MAX_ERROR_BYTES]
 
 
-async def read_events(
-    events: AsyncGenerator[list[bytes], None],
-    read: Callable[[bytes], list[Delta]],
-    close: Callable[[], Usage],
-) -> Batches:
-    """The deltas of an event stream, read by `read`; `close` gives the usage once it is whole.
-
-    What comes before a broken event, or one that tells of an error, is handed out before the error
-    is raised.
-    """
-    ended = False
-    async for payloads in events:
-        batch: list[Delta] = []
-        trouble: ZaffreError | None = None
-        try:
-            for payload in payloads:
-                if payload == sse.DONE:
-                    ended = True
-                    batch.append(close())
-                else:
-                    batch += read(payload)
-        except ZaffreError as error:
-            trouble = error
-        if batch:
-            yield batch
-        if trouble is not None:
-            raise trouble
-    if not ended:
-        yield [close()]
+def read_together(
+    payloads: list[bytes], reader: StreamReader
+) -> tuple[list[Delta], ZaffreError | None]:
+    """The deltas of payloads that came together, up to the end marker or the first trouble."""
+    batch: list[Delta] = []
+    try:
+        for payload in payloads:
+            if payload == sse.DONE:
+                batch.append(reader.close())
+                break
+            batch += reader.read(payload)
+    except ZaffreError as error:
+        return batch, error
+    return batch, None
 
 
 def decode(content: bytes, kind: type[T]) -> T:
@@ -282,7 +285,8 @@ async def _note_reuse(
 class _Patience:
     """Wakes whoever waits for a body when nothing has come for too long.
 
-    One timer for the whole body: one for each piece would cost half as much again as the piece.
+    One timer for the whole body, instead of aiohttp's: one for each piece would cost half as much
+    again as the piece.
     Looks at the connection, too: aiohttp 3.14 closes it when the chunks of a body make no sense,
     and does not wake who waits for more.
     """
@@ -294,6 +298,9 @@ class _Patience:
         self._deadline = math.inf
 
     def __enter__(self) -> Self:
+        connection = self._response.connection
+        if connection is not None and connection.protocol is not None:
+            connection.protocol.read_timeout = None  # until the next request
         self.renew()
         self._timer = self._loop.call_at(self._next_look(), self._look)
         return self

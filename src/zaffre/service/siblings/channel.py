@@ -93,8 +93,8 @@ class Channel:
 
     async def _ask(self, what: str, content: object) -> bytes:
         url = f"{HOST}{PREFIX}{self._name}/{what}"
-        async with self._transport.answer("POST", url, codec.encode(content)) as answer:
-            return await self._transport.read(answer, MAX_SNAPSHOT_BYTES)
+        body = codec.encode(content)
+        return await self._transport.fetch("POST", url, body, max_bytes=MAX_SNAPSHOT_BYTES)
 
 
 def _kept(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

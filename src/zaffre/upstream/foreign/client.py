@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import aiohttp
 from msgspec import Struct, structs
 
 from zaffre.core.calls import ChatCall, EmbedCall, GenerationCall, ImageEmbedCall, Operation
-from zaffre.core.deltas import Batches, Delta, Embeddings, Usage
+from zaffre.core.deltas import Batches, Delta, Embeddings
 from zaffre.core.engine import Health
 from zaffre.core.errors import (
     InvalidRequest,
@@ -32,14 +32,13 @@ from zaffre.upstream.foreign.errors import read_foreign_error
 from zaffre.upstream.foreign.images import media_type
 from zaffre.upstream.foreign.wire import ForeignInfo, ForeignModels
 from zaffre.upstream.transport import (
-    JSON,
     KEEP_ALIVE_S,
     MAX_ANSWER_BYTES,
     MAX_VECTORS_BYTES,
+    StreamReader,
     Transport,
     decode,
     noticing_reuse,
-    read_events,
 )
 from zaffre.wire import codec
 from zaffre.wire.chat import ChatRequest, StreamOptions
@@ -79,12 +78,6 @@ class _Habits(Struct, frozen=True):
 
 
 _Request = ChatRequest | CompletionRequest | EmbeddingRequest | ImageEmbeddingRequest
-
-
-class _Reader(Protocol):
-    def read(self, payload: bytes) -> list[Delta]: ...
-    def read_whole(self, content: bytes) -> list[Delta]: ...
-    def close(self) -> Usage: ...
 
 
 class ForeignClient:
@@ -191,14 +184,16 @@ class ForeignClient:
         return read_models(decode(content, ForeignModels), self._model)
 
     async def _generate(
-        self, operation: Operation, request: ChatRequest | CompletionRequest, reader: _Reader
+        self, operation: Operation, request: ChatRequest | CompletionRequest, reader: StreamReader
     ) -> Batches:
         with self._counted():
-            habits, began = self._habits, False
+            habits, began, url = self._habits, False, self._address.of(operation)
             while True:
                 self._fit(request, habits)
+                headers = request_headers(self.upstream.dialect, request)
+                answer = self._transport.stream(url, codec.encode(request), headers, reader)
                 try:
-                    async with aclosing(self._send(operation, request, reader)) as batches:
+                    async with aclosing(answer) as batches:
                         async for batch in batches:
                             if not began:
                                 began = True
@@ -210,22 +205,6 @@ class ForeignClient:
                     if began or better == habits:
                         raise
                     habits = better
-
-    async def _send(
-        self, operation: Operation, request: ChatRequest | CompletionRequest, reader: _Reader
-    ) -> Batches:
-        url, body = self._address.of(operation), codec.encode(request)
-        headers = request_headers(self.upstream.dialect, request)
-        async with self._transport.answer("POST", url, body, headers) as response:
-            if response.content_type == JSON:  # some answer a request for a stream in one piece
-                yield reader.read_whole(await self._transport.read(response, MAX_ANSWER_BYTES))
-                return
-            async with (
-                aclosing(self._transport.events(response)) as events,
-                aclosing(read_events(events, reader.read, reader.close)) as batches,
-            ):
-                async for batch in batches:
-                    yield batch
 
     async def _fetch(
         self,
@@ -241,10 +220,9 @@ class ForeignClient:
                 self._fit(request, habits)
                 url, body = self._address.of(operation), codec.encode(request)
                 headers = request_headers(self.upstream.dialect, request)
+                fetching = self._transport.fetch("POST", url, body, headers, max_bytes=max_bytes)
                 try:
-                    result = read(
-                        await self._transport.fetch("POST", url, body, headers, max_bytes=max_bytes)
-                    )
+                    result = read(await fetching)
                 except (InvalidRequest, UnsupportedParameter) as refusal:
                     better = habits.after(refusal)
                     if better == habits:
