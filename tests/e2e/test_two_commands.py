@@ -19,7 +19,8 @@ from servers import started
 
 ANSWER_LIMIT_S = 60
 LIGHT = "deployments: [{name: echo, model: echo}]\n"
-ONE_MODEL = "deployments: [{name: chat, model: smollm2-135m-instruct}]\n"
+TINY = Path(__file__).parents[1] / "engines" / "phi3_ir"
+TINY_MODEL = f"deployments: [{{name: chat, model: {json.dumps(f'path:{TINY}')}}}]\n"
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,7 @@ def test_a_key_of_the_users_own_is_not_printed(home: Path, tmp_path: Path):
 
 def test_stopping_the_server_ends_its_processes(home: Path, tmp_path: Path):
     """Given a running server, when it is told to stop, then all its processes end, and cleanly."""
-    with started(home, home / "log", *_declared(tmp_path, ONE_MODEL)) as (process, _):
+    with started(home, home / "log", *_declared(tmp_path, TINY_MODEL)) as (process, _):
         below = psutil.Process(process.pid).children(recursive=True)
         assert below
     assert process.returncode == 0
