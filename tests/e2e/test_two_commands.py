@@ -109,6 +109,6 @@ def test_stopping_the_server_ends_its_processes(home: Path, tmp_path: Path):
     """Given a running server, when it is told to stop, then all its processes end, and cleanly."""
     with started(home, home / "log", *_declared(tmp_path, TINY_MODEL)) as (process, _):
         below = psutil.Process(process.pid).children(recursive=True)
-        assert below
+        assert len(below) >= 2  # a worker, and what it has started
     assert process.returncode == 0
     assert not [child for child in below if child.is_running()]
