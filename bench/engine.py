@@ -158,7 +158,7 @@ def _llamas(
             command = [sys.executable, "-m", "bench.llama_server", *sizes, str(file)]
             arms.append(stack.enter_context(_llama(command, name, folder, port)))
         if "llama-native" in against:
-            port, program = free_port(), peers.install("llama-native", say) / "llama-server"
+            port, program = free_port(), peers.install("llama-native", say) / "llama-cpp-server"
             command = [
                 *(str(program), "--model", str(file), "--port", str(port)),
                 *("--threads", str(threads), "--parallel", str(SLOTS), "--batch-size", "512"),

@@ -145,7 +145,9 @@ class Jury:
 
 async def _all(asked: Sequence[Coroutine[Any, Any, Judgement]]) -> list[Judgement]:
     """All answers; one alone needs no task."""
-    return [await asked[0]] if len(asked) == 1 else await asyncio.gather(*asked)
+    if len(asked) <= 1:
+        return [await each for each in asked]
+    return await asyncio.gather(*asked)
 
 
 def _worst(judgements: Sequence[Judgement]) -> Judgement:

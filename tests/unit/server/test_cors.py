@@ -29,7 +29,7 @@ async def test_a_configured_origin_may_read_answers_and_refusals():
 
 
 async def test_another_origin_may_not():
-    found = await headers(Exchange("GET", "/info", origin="https://other.example"), PAGE)
+    found = await headers(Exchange("GET", "/info", b"", origin="https://other.example"), PAGE)
     assert b"access-control-allow-origin" not in found
 
 
