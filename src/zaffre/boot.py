@@ -329,7 +329,8 @@ def _bounds(settings: Settings) -> Bounds:
     return Bounds(
         gateways=settings.whole("gateways"),
         slots=settings.whole("slots"),
-        threads=settings.whole("threads") or _spare_threads(),
+        cores=_cores(),
+        threads=settings.whole("threads") or None,
         max_waiting=settings.whole("max_waiting"),
         request_timeout_s=settings.number("request_timeout_s"),
         worker_memory_bytes=settings.whole("memory_limit_mib") * MIB or None,
@@ -356,7 +357,7 @@ def _media_fetcher(settings: Settings) -> MediaFetcher | None:
     return fetcher
 
 
-def _spare_threads() -> int:
-    """One core is left to the gateway: a competitor on the last one halves an engine's speed."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, (cores or 1) - 1)
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

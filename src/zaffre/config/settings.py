@@ -97,7 +97,12 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("slots", int, 16, "Requests that a model works on at the same time.", minimum=1),
     Setting("max_waiting", int, 256, "Requests per model that may wait; more get 429.", minimum=0),
     Setting(
-        "threads", int, 0, "Processor threads per model; 0 means the cores less one.", minimum=0
+        "threads",
+        int,
+        0,
+        "Processor threads per model; 0 means all cores for models that generate text, one less for"
+        " others.",
+        minimum=0,
     ),
     Setting(
         "memory_limit_mib",

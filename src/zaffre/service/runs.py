@@ -38,7 +38,10 @@ class Bounds(Struct, frozen=True, kw_only=True):
     """What holds for all workers where their deployment says nothing."""
 
     slots: int = 16
-    threads: int = 1
+    cores: int = 1
+    """Those that this process may use."""
+    threads: int | None = None
+    """Of each model. None: as many as suit what it does."""
     max_waiting: int = 256
     request_timeout_s: float = 180.0
     worker_memory_bytes: int | None = None
@@ -108,7 +111,7 @@ class WorkerRun:
         spec = EngineSpec(
             card=placement.card,
             path=placement.path,
-            threads=_threads(serving, bounds),
+            threads=threads_of(serving, bounds, placement.card),
             slots=slots,
             options=_device_options(placement.engine, serving) | serving.options,
         )
@@ -202,13 +205,19 @@ def calls_per_instance(serving: ServingOptions, bounds: Bounds) -> int:
     return (serving.slots or bounds.slots) + bounds.max_waiting
 
 
-def _threads(serving: ServingOptions, bounds: Bounds) -> int:
-    """An instance type may have more processors than this machine."""
-    if serving.threads is None:
+def threads_of(serving: ServingOptions, bounds: Bounds, card: ModelCard) -> int:
+    """How many threads a model computes with.
+
+    What generates text gets all cores: with one of two left free it is a third slower alone, and no
+    faster beside others. What embeds leaves one, which those need then (decision 14).
+    """
+    if serving.threads is not None:
+        # An instance type may have more processors than this machine.
+        return min(serving.threads, bounds.cores) if serving.instance_type else serving.threads
+    if bounds.threads is not None:
         return bounds.threads
-    return (
-        serving.threads if serving.instance_type is None else min(serving.threads, bounds.threads)
-    )
+    generates = not {"chat", "complete"}.isdisjoint(card.operations)
+    return bounds.cores if generates else max(1, bounds.cores - 1)
 
 
 def _device_options(engine: str, serving: ServingOptions) -> dict[str, str | int | float | bool]:
