@@ -4,7 +4,7 @@ import asyncio
 import io
 import math
 from collections.abc import Callable, Mapping
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Protocol, Self, TypeVar
 
@@ -131,9 +131,23 @@ class Transport:
                 if response.content_type == JSON:  # some answer in one piece all the same
                     yield reader.read_whole(await self.read(response, MAX_ANSWER_BYTES))
                     return
-                async with aclosing(self._events(response, reader)) as batches:
-                    async for batch in batches:
-                        yield batch
+                with _Patience(response, self._timeout_s) as patience:
+                    events = _Events(reader)
+                    while piece := await response.content.readany():
+                        batch, trouble = events.feed(piece)
+                        if batch:
+                            patience.deadline = math.inf  # it is the reader who takes time
+                            yield batch
+                        if trouble is not None:
+                            raise trouble
+                        if events.ended:
+                            await _drain(response)
+                            return
+                        if events.heard:
+                            patience.renew()
+                if self._strict_end or not _framed(response):
+                    raise EngineFailed("The model's answer ended before it was complete.")
+                yield [reader.close()]
         except TROUBLES as error:
             raise self._explain(error) from error
 
@@ -166,31 +180,6 @@ class Transport:
                     raise too_large
                 pieces.append(piece)
         return b"".join(pieces)
-
-    async def _events(self, response: aiohttp.ClientResponse, reader: StreamReader) -> Batches:
-        """The deltas of an event stream. Comments do not count as a sign of life."""
-        events, size = sse.EventReader(), 0
-        with _Patience(response, self._timeout_s) as patience:
-            while piece := await response.content.readany():
-                size += len(piece)
-                if size > MAX_STREAM_BYTES:
-                    raise EngineFailed(f"The answer is larger than {MAX_STREAM_BYTES} bytes.")
-                payloads = events.feed(piece)
-                if not payloads:
-                    continue
-                batch, trouble = read_together(payloads, reader)
-                if batch:
-                    patience.rest()
-                    yield batch
-                if trouble is not None:
-                    raise trouble
-                patience.renew()
-                if sse.DONE in payloads:
-                    await _drain(response)
-                    return
-        if self._strict_end or not _framed(response):
-            raise EngineFailed("The model's answer ended before it was complete.")
-        yield [reader.close()]
 
     def _rest(
         self, response: aiohttp.ClientResponse, too_large: EngineFailed, max_bytes: int
@@ -232,6 +221,29 @@ class Transport:
                 ):
                     content += piece
         return content[:MAX_ERROR_BYTES]
+
+
+class _Events:
+    """Turns the pieces of one event stream into batches of deltas."""
+
+    def __init__(self, reader: StreamReader) -> None:
+        self._reader = reader
+        self._events = sse.EventReader()
+        self._size = 0
+        self.heard = False
+        """Whether the last piece had an event; comments are no sign of life."""
+        self.ended = False
+        """Whether the end marker has come."""
+
+    def feed(self, piece: bytes) -> tuple[list[Delta], ZaffreError | None]:
+        """The deltas that `piece` completes, and what then went wrong."""
+        self._size += len(piece)
+        if self._size > MAX_STREAM_BYTES:
+            raise EngineFailed(f"The answer is larger than {MAX_STREAM_BYTES} bytes.")
+        payloads = self._events.feed(piece)
+        self.heard = bool(payloads)
+        self.ended = sse.DONE in payloads
+        return read_together(payloads, self._reader)
 
 
 def read_together(
@@ -295,7 +307,8 @@ class _Patience:
         self._response = response
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
-        self._deadline = math.inf
+        self.deadline = math.inf
+        """On the loop's clock; infinite while nobody waits for the server."""
 
     def __enter__(self) -> Self:
         connection = self._response.connection
@@ -310,15 +323,11 @@ class _Patience:
 
     def renew(self) -> None:
         """Wait from now on."""
-        self._deadline = self._loop.time() + self._timeout_s
-
-    def rest(self) -> None:
-        """Nobody waits for the server: it is the reader who takes time."""
-        self._deadline = math.inf
+        self.deadline = self._loop.time() + self._timeout_s
 
     def _look(self) -> None:
         connection = self._response.connection
-        if self._loop.time() >= self._deadline:
+        if self._loop.time() >= self.deadline:
             self._response.content.set_exception(TimeoutError())
         elif connection is not None and connection.transport is None:
             self._response.content.set_exception(
@@ -328,7 +337,7 @@ class _Patience:
             self._timer = self._loop.call_at(self._next_look(), self._look)
 
     def _next_look(self) -> float:
-        return min(self._deadline, self._loop.time() + LOOK_S)
+        return min(self.deadline, self._loop.time() + LOOK_S)
 
 
 def _framed(response: aiohttp.ClientResponse) -> bool:

@@ -36,6 +36,16 @@ class EventReader:
 
     def feed(self, piece: bytes) -> list[bytes]:
         """The payloads completed by `piece`. Raises `EventTooLargeError`."""
+        if self._idle and (payloads := _whole_events(piece)) is not None:
+            return payloads  # nearly always
+        return self._feed(piece)
+
+    @property
+    def _idle(self) -> bool:
+        """Whether nothing is held of an event that has begun."""
+        return not (self._held or self._lines or self._return)
+
+    def _feed(self, piece: bytes) -> list[bytes]:
         piece = self._return + piece
         self._return = b""
         if b"\r" in piece:
@@ -65,3 +75,15 @@ class EventReader:
         if line.startswith(b"data:"):
             self._lines.append(line[6:] if line.startswith(b"data: ") else line[5:])
             self._size += len(line)
+
+
+def _whole_events(piece: bytes) -> list[bytes] | None:
+    """The payloads of `piece` when it is nothing but whole events of one `data:` line each."""
+    if len(piece) > MAX_EVENT_BYTES or b"\r" in piece or not piece.endswith(BOUNDARY):
+        return None
+    payloads = []
+    for event in piece[: -len(BOUNDARY)].split(BOUNDARY):
+        if not event.startswith(b"data: ") or b"\n" in event:
+            return None
+        payloads.append(event[6:])
+    return payloads

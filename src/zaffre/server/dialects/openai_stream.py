@@ -56,16 +56,17 @@ class OpenAIChatStream:
 
     def frames(self, delta: Delta) -> list[bytes]:
         """The frames that `delta` causes."""
+        if isinstance(delta, TextDelta) and delta.index in self._calls:  # nearly always
+            return [self._text(delta.text, delta.index, delta.logprobs)]
+        frames: list[bytes] = []
         report = self._head.report
-        if self._begun or report is None or not report.prompts:
-            return self._frames(delta)
-        return [_prompt_frame(report), *self._frames(delta)]
-
-    def _frames(self, delta: Delta) -> list[bytes]:
+        if not self._begun and report is not None and report.prompts:
+            frames.append(_prompt_frame(report))
         self._begun = True
         if isinstance(delta, Usage):
-            return [self._frame([], usage=write_usage(delta))] if self._head.include_usage else []
-        frames = []
+            if self._head.include_usage:
+                frames.append(self._frame([], usage=write_usage(delta)))
+            return frames
         role: str | UnsetType = UNSET
         if delta.index not in self._calls:
             self._calls[delta.index] = 0

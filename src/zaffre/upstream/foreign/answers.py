@@ -71,12 +71,13 @@ class ChatReader:
     def read(self, payload: bytes) -> list[Delta]:
         """The deltas of one event. Raises `ZaffreError` for one that is broken, or an error."""
         chat = decode(payload, ForeignChat)
+        choices = chat.choices or ()
+        told = chat.usage is not None or chat.error is not None or chat.object == "error"
+        if len(choices) == 1 and not told:  # nearly always
+            return self._read_choice(choices[0], choices[0].delta)
         _check_error(chat, payload, self._credential)
         self._counts.note(chat.usage)
-        deltas: list[Delta] = []
-        for choice in chat.choices or ():
-            deltas += self._read_choice(choice, choice.delta)
-        return deltas
+        return [delta for each in choices for delta in self._read_choice(each, each.delta)]
 
     def read_whole(self, content: bytes) -> list[Delta]:
         """The deltas of a whole answer, its usage last."""
