@@ -52,7 +52,7 @@ class Limit(Struct, frozen=True):
 
 LIMITS: dict[str, Limit] = {
     "request_cpu_by_hop": Limit("processor time per request ÷ plain uvicorn hop", 3.0, 0.25),
-    "chunk_cpu_by_hop": Limit("processor time per relayed chunk ÷ plain uvicorn hop", 2.0, 0.25),
+    "chunk_cpu_by_hop": Limit("processor time per relayed chunk ÷ plain uvicorn hop", 2.3, 0.25),
     "calls_per_request": Limit("Python calls per request", 900, 0.1),
     "calls_per_chunk": Limit("Python calls per relayed chunk", 100, 0.1),
     "reads_per_chunk": Limit("reads per relayed chunk", 1.2, 0.1),
